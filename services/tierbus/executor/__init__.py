@@ -1,0 +1,4 @@
+"""Executor: Does one step in one conversation with one model of its tier.
+
+In: step-released. Out: step-executed.
+"""

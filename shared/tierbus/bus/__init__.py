@@ -1,0 +1,1 @@
+"""The only code that speaks NATS: streams, subscribers, stores, publishing."""

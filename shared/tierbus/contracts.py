@@ -1,0 +1,676 @@
+"""Every message on the bus: its fields, its subject, its deduplication key. Nothing else defines one.
+
+Versions: a message carries `schema_version`. This release writes `SCHEMA_VERSION` and reads it and the one before
+(`decode` lifts the old form by `_LIFTS`). Sizes are bytes, times are Unix seconds (`_at`) or seconds (`_s`), money is
+integer nano-dollars (`_nano_usd`) inside and decimal dollars (`_usd`) where a person writes it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tierbus.errors import Malformed, UnknownVersion
+
+SCHEMA_VERSION = 2
+PREVIOUS_VERSION = 1
+NANO = 1_000_000_000
+TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+StepId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
+class Tier(StrEnum):
+    """Price classes of models, cheapest first."""
+
+    SMALL = "small"
+    MID = "mid"
+    FRONTIER = "frontier"
+
+    @property
+    def above(self) -> "Tier | None":
+        """The tier that a rejected answer climbs to."""
+        order = list(Tier)
+        place = order.index(self) + 1
+        return order[place] if place < len(order) else None
+
+
+class Risk(StrEnum):
+    """What a wrong answer would cost."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class Priority(StrEnum):
+    """Lanes of the bus."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Route(StrEnum):
+    """One step, or a plan of several."""
+
+    DIRECT = "direct"
+    PLAN = "plan"
+
+
+class ReviewLevel(StrEnum):
+    """How far up the reviewer's ladder an answer must go: free checks, agreement or judgement, always judgement."""
+
+    LIGHT = "light"
+    STANDARD = "standard"
+    STRICT = "strict"
+
+
+class Role(StrEnum):
+    """Who made a call."""
+
+    ROUTER = "router"
+    PLANNER = "planner"
+    EXECUTOR = "executor"
+    REVIEWER = "reviewer"
+
+
+class Model(BaseModel):
+    """Base of all parts: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Content(Model):
+    """A text or JSON document, inline or by the SHA-256 of its UTF-8 bytes in the object store."""
+
+    media: Literal["text", "json"] = "text"
+    text: str | None = None
+    ref: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    size: int = Field(default=0, ge=0)
+
+    @classmethod
+    def of(cls, text: str, media: Literal["text", "json"] = "text") -> Self:
+        """Content held inline."""
+        return cls(media=media, text=text, size=len(text.encode()))
+
+
+class Attachment(Model):
+    """Material that belongs to a task: a text, or a reference into the object store."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    content: Content
+
+
+class Expects(Model):
+    """What an answer must be. All parts are optional; the free checks use the first four, a judge the criteria."""
+
+    json_schema: dict[str, Any] | None = None
+    must_mention: tuple[str, ...] = ()
+    min_chars: int | None = Field(default=None, ge=0)
+    max_chars: int | None = Field(default=None, ge=1)
+    criteria: tuple[str, ...] = ()
+
+
+class Hints(Model):
+    """What the publisher knows better than the router."""
+
+    tier: Tier | None = None
+    route: Route | None = None
+
+
+class Message(Model):
+    """A fact on the bus."""
+
+    kind: ClassVar[str]
+    pattern: ClassVar[str]
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def subject(self) -> str:
+        """The subject it is published on."""
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def key(self) -> str:
+        """The deduplication id: the same fact has the same key however often it is said."""
+        return self.subject
+
+
+class Task(Message):
+    """What a person or a program wants done. Published on `tierbus.task.<priority>.<tenant>`."""
+
+    kind: ClassVar[str] = "task"
+    pattern: ClassVar[str] = "tierbus.task.{priority}.{tenant}"
+    id: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")] | None = None
+    tenant: TenantName = "default"
+    priority: Priority = Priority.NORMAL
+    prompt: str | Content
+    attachments: tuple[Attachment, ...] = ()
+    expects: Expects = Expects()
+    risk: Risk = Risk.NORMAL
+    deadline_at: float | None = None
+    budget_usd: Decimal | None = None
+    hints: Hints = Hints()
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.task.{self.priority}.{self.tenant}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.tenant}/{self.id}"
+
+
+def run_id(tenant: str, task_id: str) -> str:
+    """The run of a task: first 32 hex digits of SHA-256 of `<tenant>/<task id>`, so any client can compute it."""
+    return hashlib.sha256(f"{tenant}/{task_id}".encode()).hexdigest()[:32]
+
+
+class CancelRequested(Message):
+    """Somebody no longer wants a task's result. Published on `tierbus.cancel.<tenant>.<run>`."""
+
+    kind: ClassVar[str] = "cancel-requested"
+    pattern: ClassVar[str] = "tierbus.cancel.{tenant}.{run}"
+    tenant: TenantName
+    run: str
+    reason: str = "cancelled by the client"
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.cancel.{self.tenant}.{self.run}"
+
+
+class PlanRequested(Message):
+    """The router wants a plan for a run; everything else is in the run's state."""
+
+    kind: ClassVar[str] = "plan-requested"
+    pattern: ClassVar[str] = "tierbus.plan.{priority}.{run}"
+    run: str
+    priority: Priority
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.plan.{self.priority}.{self.run}"
+
+
+class StepReleased(Message):
+    """A step may run now, on this tier; what it needs is in the run's state."""
+
+    kind: ClassVar[str] = "step-released"
+    pattern: ClassVar[str] = "tierbus.step.{tier}.{priority}.{run}.{step}.{attempt}"
+    run: str
+    step: str
+    attempt: int
+    tier: Tier
+    priority: Priority
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.step.{self.tier}.{self.priority}.{self.run}.{self.step}.{self.attempt}"
+
+
+class Usage(Model):
+    """Tokens of one call. `input` includes what was read from or written to the cache; `output` includes reasoning."""
+
+    input: int = Field(default=0, ge=0)
+    output: int = Field(default=0, ge=0)
+    cache_read: int = Field(default=0, ge=0)
+    cache_write: int = Field(default=0, ge=0)
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input=self.input + other.input,
+            output=self.output + other.output,
+            cache_read=self.cache_read + other.cache_read,
+            cache_write=self.cache_write + other.cache_write,
+        )
+
+
+class CallStatus(StrEnum):
+    """How a call ended; `started` is open, `interrupted` is charged by estimate."""
+
+    STARTED = "started"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class CallRecorded(Message):
+    """One HTTP call to a model, in the ledger on `tierbus.ledger.<tenant>.<tier>.<call>`. The last record of a call counts.
+
+    `cost_nano_usd` is None where no price is known (never 0); `estimated` marks a cost that no provider confirmed.
+    `baseline_nano_usd` prices the same tokens on the frontier tier's first model.
+    """
+
+    kind: ClassVar[str] = "call-recorded"
+    pattern: ClassVar[str] = "tierbus.ledger.{tenant}.{tier}.{call}"
+    call: str
+    run: str
+    tenant: str
+    step: str
+    attempt: int
+    role: Role
+    tier: Tier
+    provider: str
+    model: str
+    status: CallStatus
+    usage: Usage = Usage()
+    cost_nano_usd: int | None = None
+    baseline_nano_usd: int | None = None
+    estimated: bool = False
+    price_source: str = ""
+    started_at: float
+    duration_s: float = 0.0
+    request_id: str | None = None
+    stop_reason: str | None = None
+    error: str | None = None
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.ledger.{self.tenant}.{self.tier}.{self.call}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.call}.{self.status}"
+
+
+class Outcome(StrEnum):
+    """What became of one attempt at a step, before anybody judged it."""
+
+    ANSWERED = "answered"
+    TRUNCATED = "truncated"
+    INVALID = "invalid"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+    OVER_BUDGET = "over-budget"
+    CANCELLED = "cancelled"
+
+
+class StepExecuted(Message):
+    """An attempt at a step has an outcome; the reviewer judges it."""
+
+    kind: ClassVar[str] = "step-executed"
+    pattern: ClassVar[str] = "tierbus.review.{priority}.{run}.{step}.{attempt}"
+    run: str
+    step: str
+    attempt: int
+    tier: Tier
+    priority: Priority
+    outcome: Outcome
+    detail: str = ""
+    output: Content | None = None
+    model: str = ""
+    calls: tuple[CallRecorded, ...] = ()
+    queue_s: float = 0.0
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.review.{self.priority}.{self.run}.{self.step}.{self.attempt}"
+
+
+class TimerSet(Message):
+    """A schedule: at `due_at` the bus publishes `TimerDue` for the run. One per run; a later one replaces it."""
+
+    kind: ClassVar[str] = "timer-set"
+    pattern: ClassVar[str] = "tierbus.timer.{run}"
+    run: str
+    due_at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.timer.{self.run}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.due_at:.3f}"
+
+
+class TimerDue(Message):
+    """A run's timer rang: something in it may have taken too long."""
+
+    kind: ClassVar[str] = "timer-due"
+    pattern: ClassVar[str] = "tierbus.due.{run}"
+    run: str
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.due.{self.run}"
+
+
+class Decision(Model):
+    """What the router decided and why."""
+
+    route: Route
+    tier: Tier
+    review: ReviewLevel
+    confidence: float = Field(ge=0, le=1)
+    cause: str
+    scores: dict[str, float] = Field(default_factory=dict)
+    decided_by: Literal["hint", "rules", "scorer", "model"] = "rules"
+
+
+class Inputs(Model):
+    """What a step is shown: earlier outputs by step id, attachments by name, and the task's own prompt or not."""
+
+    outputs: tuple[str, ...] = ()
+    attachments: tuple[str, ...] = ()
+    prompt: bool = False
+
+
+class Step(Model):
+    """One precisely specified piece of work, done in one conversation of its own."""
+
+    id: StepId
+    instruction: Annotated[str, Field(min_length=1)]
+    needs: tuple[str, ...] = ()
+    inputs: Inputs = Inputs()
+    tools: tuple[str, ...] = ()
+    expects: Expects = Expects()
+    edge_cases: tuple[str, ...] = ()
+    tier: Tier = Tier.SMALL
+
+
+class Plan(Model):
+    """A directed acyclic graph of steps with one last step, which composes the answer."""
+
+    steps: tuple[Step, ...]
+
+
+class VerdictKind(StrEnum):
+    """What a reviewer decides."""
+
+    ACCEPT = "accept"
+    ESCALATE = "escalate"
+    FAIL = "fail"
+
+
+class Verdict(Model):
+    """The reviewer's decision on one attempt, with the rung that was sure, its reason, and the critique for the next tier."""
+
+    kind: VerdictKind
+    rung: Literal["outcome", "checks", "agreement", "judge"]
+    reason: str
+    critique: str = ""
+
+
+class Attempt(Model):
+    """One try at a step as the result tells it."""
+
+    attempt: int
+    tier: Tier
+    model: str
+    outcome: Outcome
+    verdict: Verdict
+    queue_s: float
+    llm_s: float
+    cost_nano_usd: int
+
+
+class StepReport(Model):
+    """A step in the result: where it ran and how it was judged."""
+
+    id: str
+    instruction: str
+    needs: tuple[str, ...]
+    status: str
+    tier_path: tuple[Tier, ...]
+    attempts: tuple[Attempt, ...]
+
+
+class Event(Message):
+    """Base of what is told about a run on `tierbus.event.<tenant>.<run>.<kind>`."""
+
+    run: str
+    tenant: str
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.event.{self.tenant}.{self.run}.{self.kind}"
+
+
+class TaskRouted(Event):
+    """A task was taken from the queue and sent on its way."""
+
+    kind: ClassVar[str] = "routed"
+    pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.routed"
+    task: str
+    decision: Decision
+    queue_s: float
+
+
+class TaskPlanned(Event):
+    """A plan was adopted; `fallback` says why there is none."""
+
+    kind: ClassVar[str] = "planned"
+    pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.planned"
+    steps: tuple[Step, ...]
+    repaired: bool = False
+    fallback: str | None = None
+
+
+class StepStarted(Event):
+    """An executor began an attempt."""
+
+    kind: ClassVar[str] = "started"
+    pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.started"
+    step: str
+    attempt: int
+    tier: Tier
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.step}.{self.attempt}"
+
+
+class StepReviewed(Event):
+    """An attempt was judged."""
+
+    kind: ClassVar[str] = "reviewed"
+    pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.reviewed"
+    step: str
+    attempt: int
+    tier: Tier
+    model: str
+    verdict: Verdict
+    cost_nano_usd: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.step}.{self.attempt}"
+
+
+class TaskStatus(StrEnum):
+    """How a task ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Baseline(Model):
+    """What the task would have cost on the frontier, and by which reckoning."""
+
+    cost_nano_usd: int | None
+    method: str
+
+
+class TierCost(Model):
+    """The bill of one tier or role."""
+
+    calls: int = 0
+    cost_nano_usd: int = 0
+    usage: Usage = Usage()
+
+
+class Result(Event):
+    """How a task ended, once per run, on `tierbus.event.<tenant>.<run>.result`."""
+
+    kind: ClassVar[str] = "result"
+    pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.result"
+    task: str
+    status: TaskStatus
+    reason: str | None = None
+    answer: Content | None = None
+    decision: Decision | None = None
+    steps: tuple[StepReport, ...] = ()
+    cost_nano_usd: int = 0
+    cost_usd: Decimal = Decimal(0)
+    cost_complete: bool = True
+    cost_by_tier: dict[Tier, TierCost] = Field(default_factory=dict)
+    cost_by_role: dict[Role, TierCost] = Field(default_factory=dict)
+    usage: Usage = Usage()
+    baseline: Baseline | None = None
+    calls: int = 0
+    interrupted_calls: int = 0
+    unpriced_calls: int = 0
+    escalations: int = 0
+    queue_s: float = 0.0
+    llm_s: float = 0.0
+    submitted_at: float = 0.0
+    trace_id: str | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class TaskRejected(Message):
+    """What was published is not a task that can be done; the reasons name the values."""
+
+    kind: ClassVar[str] = "rejected"
+    pattern: ClassVar[str] = "tierbus.event.{tenant}.rejected-{sequence}.rejected"
+    tenant: str
+    sequence: int
+    task: str | None = None
+    reasons: tuple[str, ...]
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.event.{self.tenant}.rejected-{self.sequence}.rejected"
+
+
+class DeadLettered(Message):
+    """A message nobody can handle, whole, on `tierbus.dead.<service>.<reason>`. `body` is its text, `body_b64` if it is none."""
+
+    kind: ClassVar[str] = "dead-lettered"
+    pattern: ClassVar[str] = "tierbus.dead.{service}.{reason}"
+    service: str
+    reason: str
+    error: str
+    origin: str
+    stream: str
+    sequence: int
+    deliveries: int
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: str | None = None
+    body_b64: str | None = None
+    at: float
+    trace_id: str | None = None
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.dead.{self.service}.{self.reason}"
+
+    @property
+    def key(self) -> str:
+        return f"dead.{self.stream}.{self.sequence}"
+
+
+class Slot(Model):
+    """A question that is paid for once: its answer is stored under `id`, its calls are `<id>.<n>`."""
+
+    run: str
+    tenant: str
+    step: str
+    attempt: int
+    role: Role
+    ask: int = 0
+
+    @property
+    def id(self) -> str:
+        """Subject tokens: `<run>.<step>.<attempt>.<role>.<ask>`."""
+        return f"{self.run}.{self.step}.{self.attempt}.{self.role}.{self.ask}"
+
+
+MESSAGES: tuple[type[Message], ...] = (
+    Task,
+    CancelRequested,
+    PlanRequested,
+    StepReleased,
+    StepExecuted,
+    TimerSet,
+    TimerDue,
+    TaskRouted,
+    TaskPlanned,
+    StepStarted,
+    StepReviewed,
+    Result,
+    TaskRejected,
+    CallRecorded,
+    DeadLettered,
+)
+
+
+def _lift_task(body: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 had the hints at the top level, as `force_tier` and `force_route`."""
+    hints = {"tier": body.pop("force_tier", None), "route": body.pop("force_route", None)}
+    return {**body, "hints": {name: value for name, value in hints.items() if value is not None}}
+
+
+_LIFTS: dict[type[Message], Callable[[dict[str, Any]], dict[str, Any]]] = {Task: _lift_task}
+
+
+M = TypeVar("M", bound=Message)
+
+
+def decode(kind: type[M], data: bytes) -> M:
+    """Read a message of the current or the previous version.
+
+    Raises:
+        Malformed: not JSON, not an object, or fields that do not fit; one reason per field.
+        UnknownVersion: written by a release that is too new or too old.
+    """
+    try:
+        body = json.loads(data)
+    except ValueError as error:
+        raise Malformed(f"{kind.kind}: not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise Malformed(f"{kind.kind}: a JSON object is expected, not {type(body).__name__}")
+    version = body.get("schema_version", SCHEMA_VERSION)
+    if version == PREVIOUS_VERSION:
+        lift = _LIFTS.get(kind)
+        body = {**(lift(body) if lift else body), "schema_version": SCHEMA_VERSION}
+    elif version != SCHEMA_VERSION:
+        raise UnknownVersion(
+            f"{kind.kind}: schema_version {version!r} is not read by this release (it reads {PREVIOUS_VERSION} and {SCHEMA_VERSION})"
+        )
+    try:
+        return kind.model_validate_json(data) if version == SCHEMA_VERSION else kind.model_validate(body, strict=False)
+    except ValidationError as error:
+        raise Malformed(*explain(error)) from None
+
+
+def explain(error: ValidationError) -> list[str]:
+    """One sentence per wrong field, with the value, cut short."""
+    return [
+        f"{'.'.join(str(part) for part in problem['loc']) or 'message'}: {problem['msg']} (got {_short(problem['input'])})"
+        for problem in error.errors(include_url=False)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one line of a terminal
+
+
+def encode(message: Model) -> bytes:
+    """The bytes of a message."""
+    return message.model_dump_json(exclude_none=True).encode()

@@ -1,0 +1,1 @@
+"""The ledger: every paid call, claimed before it is made and closed after."""

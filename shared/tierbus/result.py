@@ -1,0 +1,123 @@
+"""What a finished run says to whoever published the task: pure, from the run's state alone."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from tierbus.contracts import (
+    NANO,
+    Attempt,
+    Baseline,
+    CallRecorded,
+    CallStatus,
+    Result,
+    Role,
+    StepReport,
+    TaskStatus,
+    Tier,
+    TierCost,
+    Usage,
+)
+from tierbus.run import Run, StepStatus
+
+BASELINE_METHOD = (
+    "the accepted answer of every step, with the same tokens, at the price of the frontier tier's first model;"
+    " planning, review, retries and rejected attempts are charged to Tierbus alone"
+)
+
+
+def result_of(run: Run) -> Result:
+    """The result of a run that has ended.
+
+    Raises:
+        ValueError: the run has not ended.
+    """
+    if run.status is None or run.finished_at is None:
+        raise ValueError(f"run {run.id!r} has not ended")
+    last = run.last_step
+    attempts = [attempt for state in run.steps.values() for attempt in state.attempts]
+    cost = run.cost_nano_usd
+    return Result(
+        run=run.id,
+        tenant=run.tenant,
+        at=run.finished_at,
+        task=run.task,
+        status=run.status,
+        reason=run.reason,
+        answer=last.output if last and run.status is TaskStatus.SUCCEEDED else None,
+        decision=run.decision,
+        steps=_reports(run),
+        cost_nano_usd=cost,
+        cost_usd=Decimal(cost) / NANO,
+        cost_complete=not any(_unpriced(call) for call in run.calls),
+        cost_by_tier={tier: _bill(run.calls, tier=tier) for tier in Tier if _bill(run.calls, tier=tier).calls},
+        cost_by_role={role: _bill(run.calls, role=role) for role in Role if _bill(run.calls, role=role).calls},
+        usage=_usage(run.calls),
+        baseline=_baseline(run),
+        calls=len(run.calls),
+        interrupted_calls=sum(call.status is CallStatus.INTERRUPTED for call in run.calls),
+        unpriced_calls=sum(_unpriced(call) for call in run.calls),
+        escalations=_escalations(run),
+        queue_s=run.queue_s + sum(attempt.queue_s for attempt in attempts),
+        llm_s=sum(call.duration_s for call in run.calls),
+        submitted_at=run.submitted_at,
+        trace_id=run.trace_id,
+        metadata=run.metadata,
+    )
+
+
+def _reports(run: Run) -> tuple[StepReport, ...]:
+    return tuple(
+        StepReport(
+            id=name,
+            instruction=state.spec.instruction,
+            needs=state.spec.needs,
+            status=state.status,
+            tier_path=tuple(attempt.tier for attempt in state.attempts),
+            attempts=state.attempts,
+        )
+        for name, state in run.steps.items()
+    )
+
+
+def _unpriced(call: CallRecorded) -> bool:
+    return call.cost_nano_usd is None
+
+
+def _escalations(run: Run) -> int:
+    return sum(max(0, state.attempt - 1) for state in run.steps.values())
+
+
+def _usage(calls: Iterable[CallRecorded]) -> Usage:
+    return sum((call.usage for call in calls), Usage())
+
+
+def _bill(calls: Iterable[CallRecorded], tier: Tier | None = None, role: Role | None = None) -> TierCost:
+    mine = [call for call in calls if tier in (None, call.tier) and role in (None, call.role)]
+    return TierCost(
+        calls=len(mine), cost_nano_usd=sum(call.cost_nano_usd or 0 for call in mine), usage=_usage(mine)
+    )
+
+
+def _baseline(run: Run) -> Baseline | None:
+    if run.status is not TaskStatus.SUCCEEDED:
+        return None
+    costs = [
+        _answer_baseline(run.calls, name, state.attempts[-1])
+        for name, state in run.steps.items()
+        if state.status is StepStatus.ACCEPTED and state.attempts
+    ]
+    known = [cost for cost in costs if cost is not None]
+    complete = len(known) == len(costs) and bool(known)
+    return Baseline(cost_nano_usd=sum(known) if complete else None, method=BASELINE_METHOD)
+
+
+def _answer_baseline(calls: Iterable[CallRecorded], step: str, accepted: Attempt) -> int | None:
+    answers = [
+        call
+        for call in calls
+        if call.step == step
+        and call.attempt == accepted.attempt
+        and call.role is Role.EXECUTOR
+        and call.status is CallStatus.FINISHED
+    ]
+    return answers[-1].baseline_nano_usd if answers else None

@@ -1,0 +1,334 @@
+"""The state machine of a run: pure functions from a state and a fact to the next state and the messages it releases.
+
+Router, planner and reviewer share it. Nothing here reads a clock, a bus or a model. Saying a fact twice changes
+nothing: the second time every function returns the same state, and `pending` the same messages with the same keys.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import Field
+
+from tierbus import limits
+from tierbus.contracts import (
+    SCHEMA_VERSION,
+    Attachment,
+    Attempt,
+    CallRecorded,
+    Content,
+    Decision,
+    Expects,
+    Inputs,
+    Message,
+    Model,
+    Outcome,
+    Plan,
+    PlanRequested,
+    Priority,
+    Risk,
+    Step,
+    StepReleased,
+    StepReviewed,
+    TaskStatus,
+    Tier,
+    TimerSet,
+    Verdict,
+    VerdictKind,
+)
+
+
+class StepStatus(StrEnum):
+    """Where a step stands."""
+
+    WAITING = "waiting"
+    RELEASED = "released"
+    ACCEPTED = "accepted"
+    FAILED = "failed"
+
+
+class StepState(Model):
+    """A step of a run: what it is, where it stands, what was tried."""
+
+    spec: Step
+    status: StepStatus = StepStatus.WAITING
+    attempt: int = 0
+    tier: Tier
+    critique: str = ""
+    output: Content | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+
+class Closing(Model):
+    """A run that ends early waits until `by` for calls in flight to report."""
+
+    status: TaskStatus
+    reason: str
+    by: float
+
+
+class Run(Model):
+    """All that is known of one task. `status` is None while it runs; `prompt` is None where only a cancel was seen."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    tenant: str
+    task: str
+    priority: Priority = Priority.NORMAL
+    risk: Risk = Risk.NORMAL
+    prompt: Content | None = None
+    attachments: tuple[Attachment, ...] = ()
+    expects: Expects = Expects()
+    budget_nano_usd: int | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+    decision: Decision | None = None
+    planning: bool = False
+    repaired: bool = False
+    fallback: str | None = None
+    steps: dict[str, StepState] = Field(default_factory=dict)
+    calls: tuple[CallRecorded, ...] = ()
+    queue_s: float = 0.0
+    submitted_at: float
+    accepted_at: float
+    deadline_at: float
+    timer_at: float
+    closing: Closing | None = None
+    status: TaskStatus | None = None
+    reason: str | None = None
+    finished_at: float | None = None
+    trace_id: str | None = None
+
+    @property
+    def last_step(self) -> StepState | None:
+        """The step nobody waits for: its output is the answer."""
+        needed = {need for state in self.steps.values() for need in state.spec.needs}
+        return next((state for name, state in self.steps.items() if name not in needed), None)
+
+    @property
+    def cost_nano_usd(self) -> int:
+        """What the run has cost so far; unpriced calls count nothing here and are told apart in the result."""
+        return sum(call.cost_nano_usd or 0 for call in self.calls)
+
+    @property
+    def live(self) -> bool:
+        """Whether work may still be started for it."""
+        return self.status is None and self.closing is None
+
+    def awaits(self, step: str, attempt: int) -> bool:
+        """Whether this attempt is the one the run waits for."""
+        state = self.steps.get(step)
+        return (
+            self.live
+            and state is not None
+            and state.status is StepStatus.RELEASED
+            and state.attempt == attempt
+        )
+
+
+class Change(NamedTuple):
+    """The state after a fact, and what it released."""
+
+    run: Run
+    messages: list[Message]
+
+
+class Judged(NamedTuple):
+    """An attempt with its verdict, and every call that either of them made."""
+
+    step: str
+    attempt: int
+    tier: Tier
+    model: str
+    outcome: Outcome
+    output: Content | None
+    verdict: Verdict
+    calls: Sequence[CallRecorded]
+    queue_s: float
+
+
+def begin(run: Run, now: float) -> Change:
+    """Open a routed run: ask for a plan, or release its only step. `run.decision` must be set.
+
+    Raises:
+        ValueError: the run carries no decision.
+    """
+    if run.decision is None:
+        raise ValueError(f"run {run.id!r} has no decision")
+    run = run.model_copy(update={"timer_at": _watch(run, now)})
+    if run.planning:
+        return Change(run, pending(run))
+    return _adopt(run, whole(run, run.decision.tier))
+
+
+def whole(run: Run, tier: Tier) -> Plan:
+    """The plan of a task that is done in one step: everything is shown, the task's own expectations hold."""
+    inputs = Inputs(prompt=True, attachments=tuple(item.name for item in run.attachments))
+    step = Step(id="answer", instruction="Do the task.", inputs=inputs, expects=run.expects, tier=tier)
+    return Plan(steps=(step,))
+
+
+def adopt(
+    run: Run,
+    plan: Plan,
+    calls: Sequence[CallRecorded],
+    queue_s: float,
+    *,
+    repaired: bool = False,
+    fallback: str | None = None,
+) -> Change:
+    """Take a validated plan for a run that waits for one; a second plan is ignored."""
+    if not (run.live and run.planning):
+        return Change(run, pending(run))
+    update = {
+        "planning": False,
+        "repaired": repaired,
+        "fallback": fallback,
+        "queue_s": run.queue_s + queue_s,
+        "calls": (*run.calls, *calls),
+    }
+    return _adopt(run.model_copy(update=update), plan)
+
+
+def _adopt(run: Run, plan: Plan) -> Change:
+    steps = {step.id: StepState(spec=step, tier=step.tier) for step in plan.steps}
+    run = _release(run.model_copy(update={"steps": steps}))
+    return Change(run, pending(run))
+
+
+def advance(run: Run, judged: Judged, now: float) -> Change:
+    """Apply a verdict: record the attempt, then release what it unlocks, climb a tier, or end the run."""
+    if not run.awaits(judged.step, judged.attempt):
+        return Change(run, pending(run))
+    before = pending(run)
+    state = run.steps[judged.step]
+    attempt = _attempt(judged)
+    state = state.model_copy(update={"attempts": (*state.attempts, attempt)})
+    run = run.model_copy(update={"calls": (*run.calls, *judged.calls)})
+    reviewed = StepReviewed(
+        run=run.id,
+        tenant=run.tenant,
+        at=now,
+        step=judged.step,
+        attempt=judged.attempt,
+        tier=judged.tier,
+        model=judged.model,
+        verdict=judged.verdict,
+        cost_nano_usd=attempt.cost_nano_usd,
+    )
+    run = _apply(run, state, judged, now)
+    released = [message for message in pending(run) if message not in before]
+    return Change(run, [*released, reviewed])
+
+
+def _apply(run: Run, state: StepState, judged: Judged, now: float) -> Run:
+    match judged.verdict.kind:
+        case VerdictKind.ACCEPT:
+            done = state.model_copy(update={"status": StepStatus.ACCEPTED, "output": judged.output})
+            return _end_if_answered(_release(_with(run, done)), now)
+        case VerdictKind.ESCALATE if state.tier.above and state.attempt < limits.ATTEMPTS:
+            climbed = {
+                "attempt": state.attempt + 1,
+                "tier": state.tier.above,
+                "critique": judged.verdict.critique or judged.verdict.reason,
+            }
+            return _with(run, state.model_copy(update=climbed))
+        case _:
+            failed = _with(run, state.model_copy(update={"status": StepStatus.FAILED}))
+            reason = f"step {judged.step!r} failed at tier {judged.tier}: {judged.verdict.reason}"
+            return _fail(failed, reason, now)
+
+
+def _attempt(judged: Judged) -> Attempt:
+    return Attempt(
+        attempt=judged.attempt,
+        tier=judged.tier,
+        model=judged.model,
+        outcome=judged.outcome,
+        verdict=judged.verdict,
+        queue_s=judged.queue_s,
+        llm_s=sum(call.duration_s for call in judged.calls),
+        cost_nano_usd=sum(call.cost_nano_usd or 0 for call in judged.calls),
+    )
+
+
+def _with(run: Run, state: StepState) -> Run:
+    return run.model_copy(update={"steps": {**run.steps, state.spec.id: state}})
+
+
+def _release(run: Run) -> Run:
+    accepted = {name for name, state in run.steps.items() if state.status is StepStatus.ACCEPTED}
+    steps = {
+        name: state.model_copy(update={"status": StepStatus.RELEASED, "attempt": 1})
+        if state.status is StepStatus.WAITING and accepted.issuperset(state.spec.needs)
+        else state
+        for name, state in run.steps.items()
+    }
+    return run.model_copy(update={"steps": steps})
+
+
+def _end_if_answered(run: Run, now: float) -> Run:
+    if all(state.status is StepStatus.ACCEPTED for state in run.steps.values()):
+        return run.model_copy(update={"status": TaskStatus.SUCCEEDED, "finished_at": now})
+    return run
+
+
+def _fail(run: Run, reason: str, now: float) -> Run:
+    if any(state.status is StepStatus.RELEASED for state in run.steps.values()):
+        return close(run, TaskStatus.FAILED, reason, now).run
+    return run.model_copy(update={"status": TaskStatus.FAILED, "reason": reason, "finished_at": now})
+
+
+def close(run: Run, status: TaskStatus, reason: str, now: float) -> Change:
+    """End a run early: nothing more is released; `finish` ends it once its calls in flight are settled."""
+    if not run.live:
+        return Change(run, pending(run))
+    by = now + limits.CLOSE_GRACE_S
+    closing = Closing(status=status, reason=reason, by=by)
+    run = run.model_copy(update={"closing": closing, "planning": False, "timer_at": by})
+    return Change(run, pending(run))
+
+
+def finish(run: Run, calls: Sequence[CallRecorded], now: float) -> Change:
+    """End a closing run with the calls that the ledger holds for it."""
+    if run.closing is None or run.status is not None:
+        return Change(run, pending(run))
+    update = {
+        "status": run.closing.status,
+        "reason": run.closing.reason,
+        "finished_at": now,
+        "calls": tuple(calls),
+    }
+    run = run.model_copy(update=update)
+    return Change(run, pending(run))
+
+
+def rearm(run: Run, now: float) -> Change:
+    """Set the timer anew after it rang with nothing due."""
+    if run.status is not None or run.timer_at > now:
+        return Change(run, pending(run))
+    at = now + limits.CLOSE_GRACE_S if run.closing else _watch(run, now)
+    run = run.model_copy(update={"timer_at": at})
+    return Change(run, pending(run))
+
+
+def _watch(run: Run, now: float) -> float:
+    return min(run.deadline_at, now + limits.WATCH_S)
+
+
+def pending(run: Run) -> list[Message]:
+    """Everything the run has released and not got back: safe to say again at any time."""
+    if run.status is not None:
+        return []
+    messages: list[Message] = [TimerSet(run=run.id, due_at=run.timer_at)]
+    if run.closing is not None:
+        return messages
+    if run.planning:
+        messages.append(PlanRequested(run=run.id, priority=run.priority))
+    messages.extend(
+        StepReleased(
+            run=run.id, step=name, attempt=state.attempt, tier=state.tier, priority=run.priority
+        )
+        for name, state in run.steps.items()
+        if state.status is StepStatus.RELEASED
+    )
+    return messages
