@@ -1,4 +1,4 @@
-"""Executor: Does one step in one conversation with one model of its tier.
+"""Executor: does one step in one conversation with one model of its tier.
 
-In: step-released. Out: step-executed.
+In: step-released. Out: step-executed; started.
 """

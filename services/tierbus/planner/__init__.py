@@ -1,4 +1,4 @@
-"""Planner: Asks a frontier model once for a plan, checks it, and releases its first steps.
+"""Planner: asks a frontier model once for a plan, checks it, and releases its first steps.
 
-In: plan-requested. Out: the run with its steps released, planned.
+In: plan-requested. Out: the run with its steps released; planned.
 """

@@ -1,4 +1,4 @@
-"""Reviewer: Judges each attempt, then lets the run go on, climb a tier, or end.
+"""Reviewer: judges each attempt, then lets the run go on, climb a tier, or end.
 
-In: step-executed, timer-due. Out: steps released, reviewed, result.
+In: step-executed, timer-due. Out: steps released; reviewed, result.
 """

@@ -1,4 +1,4 @@
-"""Router: Sends each task where it costs least
+"""Router: sends each task where it costs least, straight to one model or to the planner.
 
-In:  straight to one model, or to the planner. Out: task, cancel-requested.:a run opened with its first step or a plan request, routed, rejected.
+In: task, cancel-requested. Out: a run opened with its first step or a plan request; routed, rejected, result of a cancelled run.
 """
