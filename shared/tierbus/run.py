@@ -154,10 +154,9 @@ def begin(run: Run, now: float) -> Change:
     """
     if run.decision is None:
         raise ValueError(f"run {run.id!r} has no decision")
+    tier = run.decision.tier
     run = run.model_copy(update={"timer_at": _watch(run, now)})
-    if run.planning:
-        return Change(run, pending(run))
-    return _adopt(run, whole(run, run.decision.tier))
+    return Change(run, pending(run)) if run.planning else _adopt(run, whole(run, tier))
 
 
 def whole(run: Run, tier: Tier) -> Plan:
@@ -305,10 +304,10 @@ def finish(run: Run, calls: Sequence[CallRecorded], now: float) -> Change:
 def rearm(run: Run, now: float) -> Change:
     """Set the timer anew after it rang with nothing due."""
     if run.status is not None or run.timer_at > now:
-        return Change(run, pending(run))
+        return Change(run, [])
     at = now + limits.CLOSE_GRACE_S if run.closing else _watch(run, now)
     run = run.model_copy(update={"timer_at": at})
-    return Change(run, pending(run))
+    return Change(run, [TimerSet(run=run.id, due_at=at)])
 
 
 def _watch(run: Run, now: float) -> float:

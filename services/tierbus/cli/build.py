@@ -1,0 +1,72 @@
+"""Putting a service together: its stores from the bus, its models from the tier file, its settings."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from tierbus.bus.app import Bus, serve
+from tierbus.errors import Misconfigured
+from tierbus.executor.app import Executor
+from tierbus.executor.interrupts import Interrupts
+from tierbus.ledger.desk import Desk
+from tierbus.llm.registry import connect
+from tierbus.planner.app import Planner
+from tierbus.pricing.cost import warm
+from tierbus.reviewer.app import Reviewer
+from tierbus.reviewer.ladder import Ladder
+from tierbus.router.app import Router
+from tierbus.runs import Runs
+from tierbus.service import Service
+from tierbus.settings import Settings
+from tierbus.tiers.catalog import Catalog, load
+
+SERVICES = ("router", "planner", "executor", "reviewer")
+
+
+def builder(name: str, settings: Settings) -> Callable[[Bus], Service]:
+    """How the named service is built once there is a bus.
+
+    Raises:
+        Misconfigured: there is no such service, or its tier file does not fit.
+    """
+    if name not in SERVICES:
+        raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
+    catalog = load(settings.tiers)
+
+    def build(bus: Bus) -> Service:
+        warm([spec for specs in catalog.tiers.values() for spec in specs])
+        models = connect(catalog, sim_url=settings.sim_url, environ=os.environ)
+        runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing)
+        desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s)
+        service = _service(name, bus, runs, desk, catalog, settings)
+        return replace(service, on_stop=(*service.on_stop, models.close))
+
+    return build
+
+
+def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings) -> Service:
+    match name:
+        case "router":
+            return Router(runs, bus.texts, desk, catalog, settings.classify_below).service()
+        case "planner":
+            return Planner(runs, bus.texts, desk, catalog).service()
+        case "executor":
+            interrupts = Interrupts()
+            executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
+            return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
+        case _:
+            return Reviewer(runs, Ladder(bus.texts, desk, catalog)).service()
+
+
+def run_service(name: str, settings: Settings) -> None:
+    """Run one service until it is told to stop."""
+    build = builder(name, settings)
+    with asyncio.Runner(loop_factory=_loop()) as runner:
+        runner.run(serve(name, build, settings))
+
+
+def _loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    import uvloop
+
+    return uvloop.new_event_loop

@@ -1,0 +1,211 @@
+"""Climbing the review ladder for one attempt: free checks, then a second cheap answer, then a mid-tier judge."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from tierbus import prompts
+from tierbus.answers import parse_json, schema_errors
+from tierbus.contracts import (
+    CallRecorded,
+    Content,
+    Decision,
+    ReviewLevel,
+    Role,
+    StepExecuted,
+    Tier,
+    Verdict,
+    VerdictKind,
+)
+from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
+from tierbus.llm.model import Question, Turn
+from tierbus.reviewer.verdict import Place, Rung, agree, agreed, check, of_checks, of_judge, of_outcome, rungs
+from tierbus.run import Run, StepState
+from tierbus.stores import Output, Texts
+from tierbus.tiers.catalog import Catalog
+from tierbus.work import attachments, budget_left, expectations, max_output, question, sections, slot_of
+
+log = structlog.get_logger(__name__)
+
+PACKAGE = "tierbus.reviewer"
+JUDGE_TOKENS = 600
+SECOND_OPINION, JUDGE, JUDGE_AGAIN = 0, 1, 2
+"""The questions a review may ask about one attempt, by their place in its slot."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """A verdict, and what it cost."""
+
+    verdict: Verdict
+    calls: tuple[CallRecorded, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Reviews attempts with the models of a catalog."""
+
+    texts: Texts
+    desk: Desk
+    catalog: Catalog
+
+    async def review(self, run: Run, executed: StepExecuted, *, again: bool) -> Review:
+        """Climb until a rung is sure."""
+        verdict = of_outcome(executed.outcome, executed.detail)
+        if verdict is not None or executed.output is None:
+            missing = Verdict(kind=VerdictKind.ESCALATE, rung="outcome", reason="there is no answer")
+            return Review(verdict or missing)
+        text = await self.texts.read(executed.output)
+        return await _Climb(self, run, executed, run.steps[executed.step], executed.output, text, again).run_up()
+
+
+@dataclass(frozen=True)
+class _Climb:
+    """One review of one answer."""
+
+    parts: Ladder
+    run: Run
+    executed: StepExecuted
+    state: StepState
+    output: Content
+    text: str
+    again: bool
+
+    async def run_up(self) -> Review:
+        checked = check(self.text, self.state.spec.expects)
+        if self._last and not checked.failures:
+            whole = check(self.text, self.run.expects)
+            checked = whole._replace(sure=whole.sure or (checked.sure and not self.run.expects.criteria))
+        ladder = rungs(self._level, Place(self._planned, self._last, self.executed.tier), checked, self.output)
+        verdict = of_checks(checked, ladder)
+        if verdict is not None:
+            return Review(verdict)
+        try:
+            return await self._ask_models(ladder)
+        except Unaffordable as error:
+            reason = f"over budget: the review cannot be paid: {error}"
+            return Review(Verdict(kind=VerdictKind.FAIL, rung="judge", reason=reason[:1000]), error.calls)
+
+    async def _ask_models(self, ladder: tuple[Rung, ...]) -> Review:
+        calls: tuple[CallRecorded, ...] = ()
+        if Rung.AGREEMENT in ladder:
+            second = await self._second_opinion()
+            calls = second.calls
+            if second.text is not None and agree(self.text, second.text, self.output.media):
+                return Review(agreed(second.model), calls)
+        try:
+            return await self._judge(calls)
+        except Unaffordable as error:
+            error.calls = (*calls, *error.calls)
+            raise
+
+    async def _second_opinion(self) -> "_Opinion":
+        """The same question to the tier's next model, which has not seen the answer."""
+        size = max_output(self.parts.catalog, self.executed.tier)
+        asked = await question(self.run, self.state, self.parts.texts, size)
+        try:
+            output = await self._ask(asked, SECOND_OPINION, self.executed.tier, (), first=1)
+        except Exhausted as error:
+            return _Opinion(None, "", error.calls)
+        return _Opinion(output.text, output.model, output.calls)
+
+    async def _judge(self, before: tuple[CallRecorded, ...]) -> Review:
+        asked = await self._judge_question()
+        calls = before
+        for number in (JUDGE, JUDGE_AGAIN):
+            try:
+                output = await self._ask(asked, number, Tier.MID, calls)
+            except Exhausted as error:
+                reason = f"no judge could be asked: {error}"
+                return Review(
+                    Verdict(kind=VerdictKind.FAIL, rung="judge", reason=reason[:1000]), (*calls, *error.calls)
+                )
+            calls = (*calls, *output.calls)
+            value = _read(output.text)
+            if value is not None:
+                return Review(of_judge(value), calls)
+            log.warning("reviewer.unreadable_verdict", model=output.model)
+        reason = "the judge gave no readable verdict, so the answer is not trusted"
+        return Review(Verdict(kind=VerdictKind.ESCALATE, rung="judge", reason=reason), calls)
+
+    async def _ask(
+        self, asked: Question, number: int, tier: Tier, before: tuple[CallRecorded, ...], first: int = 0
+    ) -> Output:
+        spent = sum(call.cost_nano_usd or 0 for call in (*self.executed.calls, *before))
+        return await self.parts.desk.ask(
+            Ask(
+                slot=slot_of(self.run, self.state, Role.REVIEWER, number),
+                tier=tier,
+                question=asked,
+                priority=self.run.priority,
+                first=first,
+                budget_nano_usd=budget_left(self.run, spent),
+                again=self.again,
+            )
+        )
+
+    async def _judge_question(self) -> Question:
+        """What the judge reads. The answer of a planned task is held against the task itself, not only its last step."""
+        names = self.state.spec.inputs.attachments
+        if self._last and self._planned:
+            names = tuple(item.name for item in self.run.attachments)
+            parts = [prompts.fenced("step", "", id=self.state.spec.id)]
+            parts.append(prompts.fenced("task", await self.parts.texts.read(self.run.prompt or Content.of(""))))
+            expected = expectations(_both(self.run, self.state))
+            if expected:
+                parts.append(prompts.fenced("expected", expected))
+        else:
+            parts = await sections(self.run, self.state, self.parts.texts)
+        parts.append(prompts.fenced("answer", self.text))
+        return Question(
+            system=prompts.load(PACKAGE, "review.md"),
+            shared=await attachments(self.run, names, self.parts.texts),
+            turns=(Turn("user", "\n\n".join(parts)),),
+            json_schema=prompts.schema(PACKAGE, "review.schema.json"),
+            max_output=max_output(self.parts.catalog, Tier.MID, JUDGE_TOKENS),
+        )
+
+    @property
+    def _planned(self) -> bool:
+        return len(self.run.steps) > 1
+
+    @property
+    def _last(self) -> bool:
+        last = self.run.last_step
+        return last is not None and last.spec.id == self.state.spec.id
+
+    @property
+    def _level(self) -> ReviewLevel:
+        decision: Decision | None = self.run.decision
+        return decision.review if decision else ReviewLevel.STANDARD
+
+
+@dataclass(frozen=True)
+class _Opinion:
+    """A second cheap answer, or None where nobody gave one."""
+
+    text: str | None
+    model: str
+    calls: tuple[CallRecorded, ...]
+
+
+def _both(run: Run, state: StepState) -> Any:
+    task, step = run.expects, state.spec.expects
+    return task.model_copy(
+        update={
+            "criteria": (*task.criteria, *step.criteria),
+            "must_mention": (*task.must_mention, *step.must_mention),
+            "json_schema": task.json_schema or step.json_schema,
+        }
+    )
+
+
+def _read(text: str) -> dict[str, str] | None:
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return None
+    if schema_errors(prompts.schema(PACKAGE, "review.schema.json"), value):
+        return None
+    return dict(value)

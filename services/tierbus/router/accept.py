@@ -1,0 +1,108 @@
+"""Whether a task can be done at all: pure. What is refused is refused with every reason at once."""
+
+from collections import Counter
+from datetime import UTC, datetime
+
+from tierbus import limits
+from tierbus.answers import broken_schema
+from tierbus.contracts import Content, Priority, Task
+from tierbus.errors import Rejected
+from tierbus.service import Delivery
+
+
+def accept(task: Task, delivery: Delivery, now: float) -> Task:
+    """The task with its id, tenant, priority and contents filled in.
+
+    Tenant and priority are the subject's: that is what permissions on the bus are about.
+
+    Raises:
+        Rejected: one reason for each thing that is wrong, with the value.
+    """
+    _, _, priority, tenant = delivery.subject.split(".", 3)
+    prompt = Content.of(task.prompt) if isinstance(task.prompt, str) else task.prompt
+    reasons = [
+        *_about_subject(task, priority, tenant),
+        *_about_prompt(prompt),
+        *_about_attachments(task),
+        *_about_expectations(task),
+        *_about_limits(task, now),
+    ]
+    if reasons:
+        raise Rejected(*reasons)
+    return task.model_copy(
+        update={
+            "id": task.id or _generated(delivery),
+            "tenant": tenant,
+            "priority": Priority(priority),
+            "prompt": prompt,
+        }
+    )
+
+
+def _generated(delivery: Delivery) -> str:
+    """An id for a task without one: the publisher's Nats-Msg-Id, or the message's place in the stream."""
+    return delivery.headers.get("Nats-Msg-Id") or f"at-{delivery.published_at:.6f}-{delivery.sequence}"
+
+
+def _about_subject(task: Task, priority: str, tenant: str) -> list[str]:
+    reasons = []
+    if priority not in set(Priority):
+        reasons.append(f"priority {priority!r} in the subject is none of {', '.join(Priority)}")
+    if "tenant" in task.model_fields_set and task.tenant != tenant:
+        reasons.append(f"tenant {task.tenant!r} is not the subject's {tenant!r}")
+    if "priority" in task.model_fields_set and task.priority != priority:
+        reasons.append(f"priority {task.priority.value!r} is not the subject's {priority!r}")
+    return reasons
+
+
+def _about_prompt(prompt: Content) -> list[str]:
+    if prompt.text is None and prompt.ref is None:
+        return ["prompt has neither text nor ref"]
+    if prompt.text is not None and not prompt.text.strip():
+        return ["prompt is empty"]
+    return _too_large("prompt", prompt)
+
+
+def _too_large(name: str, content: Content) -> list[str]:
+    size = len(content.text.encode()) if content.text is not None else content.size
+    return [f"{name} has {size} bytes, the limit is {limits.PROMPT_BYTES}"] if size > limits.PROMPT_BYTES else []
+
+
+def _about_attachments(task: Task) -> list[str]:
+    reasons = []
+    if len(task.attachments) > limits.ATTACHMENTS:
+        reasons.append(f"{len(task.attachments)} attachments, the limit is {limits.ATTACHMENTS}")
+    for name, times in Counter(item.name for item in task.attachments).items():
+        if times > 1:
+            reasons.append(f"attachment name {name!r} is used {times} times")
+    for item in task.attachments:
+        if item.content.text is None and item.content.ref is None:
+            reasons.append(f"attachment {item.name!r} has neither text nor ref")
+        reasons += _too_large(f"attachment {item.name!r}", item.content)
+    return reasons
+
+
+def _about_expectations(task: Task) -> list[str]:
+    schema = task.expects.json_schema
+    if schema is None:
+        return []
+    why = broken_schema(schema)
+    return [f"expects.json_schema is not a JSON schema: {why}"] if why else []
+
+
+def _about_limits(task: Task, now: float) -> list[str]:
+    reasons = []
+    if task.deadline_at is not None and task.deadline_at <= now:
+        reasons.append(f"deadline_at {_date(task.deadline_at)} is in the past (it is {_date(now)})")
+    if task.budget_usd is not None and task.budget_usd <= 0:
+        reasons.append(f"budget_usd {task.budget_usd} must be above 0")
+    if len(task.metadata) > limits.METADATA_ENTRIES:
+        reasons.append(f"{len(task.metadata)} metadata entries, the limit is {limits.METADATA_ENTRIES}")
+    return reasons
+
+
+def _date(at: float) -> str:
+    try:
+        return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return repr(at)

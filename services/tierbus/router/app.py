@@ -1,0 +1,251 @@
+"""Wiring of the router: what it does with each message."""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from tierbus import limits
+from tierbus.contracts import (
+    NANO,
+    CallRecorded,
+    CancelRequested,
+    Content,
+    Decision,
+    Message,
+    Role,
+    Route,
+    Slot,
+    Task,
+    TaskRejected,
+    TaskRouted,
+    TaskStatus,
+    Tier,
+    run_id,
+)
+from tierbus.errors import Conflict, Rejected, Unavailable
+from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
+from tierbus.result import result_of
+from tierbus.router.accept import accept
+from tierbus.router.classify import question, read
+from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide
+from tierbus.router.signals import Signals, signals
+from tierbus.run import Run, begin
+from tierbus.runs import Runs
+from tierbus.service import Delivery, Service
+from tierbus.stores import Texts
+from tierbus.tiers.catalog import Catalog
+
+log = structlog.get_logger(__name__)
+
+STATE_TEXT_BYTES = 64 * limits.KIB
+"""Prompt and attachments together may take this much of a run's state; what is beyond goes by reference."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """The router's parts. `scorers` are asked in order between the rules and the small model."""
+
+    runs: Runs
+    texts: Texts
+    desk: Desk
+    catalog: Catalog
+    classify_below: float = 0.6
+    scorers: Sequence[Scorer] = field(default=())
+
+    def service(self) -> Service:
+        """The table of what the router hears."""
+        return Service(
+            name="router",
+            handlers={Task: self.on_task, CancelRequested: self.on_cancel},
+            refuse={Task: refused},
+        )
+
+    async def on_task(self, task: Task, delivery: Delivery) -> list[Message]:
+        """Route a task and open its run; a task that has a run already only makes that one speak again."""
+        now = time.time()
+        task = accept(task, delivery, now)
+        run = _new_run(task, await self._kept(task), delivery, now)
+        seen = signals(_text(task.prompt), [_size(item.content) for item in task.attachments])
+        decision, calls = await self._decide(task, run, seen, delivery)
+        decided = run.model_copy(
+            update={"decision": decision, "planning": decision.route is Route.PLAN, "calls": calls}
+        )
+        opened, messages = await self.runs.open(begin(decided, now))
+        if opened.status is not None or opened.decision is None:
+            return messages
+        routed = TaskRouted(
+            run=opened.id,
+            tenant=opened.tenant,
+            at=opened.accepted_at,
+            task=opened.task,
+            decision=opened.decision,
+            queue_s=opened.queue_s,
+        )
+        return [*messages, routed]
+
+    async def _decide(
+        self, task: Task, run: Run, seen: Signals, delivery: Delivery
+    ) -> tuple[Decision, tuple[CallRecorded, ...]]:
+        scores, by, calls = await self._score(task, run, seen, delivery)
+        decision = decide(
+            seen,
+            scores,
+            risk=task.risk,
+            hints=task.hints,
+            catalog=self.catalog,
+            at=run.submitted_at,
+            decided_by=by,
+        )
+        return decision, calls
+
+    async def _score(
+        self, task: Task, run: Run, seen: Signals, delivery: Delivery
+    ) -> tuple[Scores, DecidedBy, tuple[CallRecorded, ...]]:
+        rules = by_rules(seen)
+        if task.hints.route or task.hints.tier or rules.confidence >= self.classify_below:
+            return rules, "rules", ()
+        for scorer in self.scorers:
+            scored = scorer.score(seen, rules)
+            if scored is not None:
+                return scored, "scorer", ()
+        return await self._classify(task, run, seen, rules, delivery)
+
+    async def _classify(
+        self, task: Task, run: Run, seen: Signals, rules: Scores, delivery: Delivery
+    ) -> tuple[Scores, DecidedBy, tuple[CallRecorded, ...]]:
+        """Ask a small model; where it has no usable answer the rules stand. A run that exists is not classified again."""
+        if await self.runs.store.revision(run.id):
+            return rules, "rules", ()
+        ask = Ask(
+            slot=Slot(run=run.id, tenant=run.tenant, step="_route", attempt=1, role=Role.ROUTER),
+            tier=Tier.SMALL,
+            question=question(seen, [(item.name, _size(item.content)) for item in task.attachments]),
+            priority=run.priority,
+            budget_nano_usd=run.budget_nano_usd,
+            again=delivery.again,
+        )
+        try:
+            output = await self.desk.ask(ask)
+        except (Exhausted, Unaffordable) as error:
+            log.warning("router.unclassified", error=str(error))
+            return rules, "rules", error.calls
+        scores = read(output.text, rules)
+        return (scores, "model", output.calls) if scores else (rules, "rules", output.calls)
+
+    async def _kept(self, task: Task) -> Task:
+        """The task with its texts small enough for a run's state."""
+        room = STATE_TEXT_BYTES
+        prompt = await self._fit(_content(task.prompt), room)
+        room -= _inline(prompt)
+        attachments = []
+        for item in task.attachments:
+            content = await self._fit(item.content, room)
+            room -= _inline(content)
+            attachments.append(item.model_copy(update={"content": content}))
+        return task.model_copy(update={"prompt": prompt, "attachments": tuple(attachments)})
+
+    async def _fit(self, content: Content, room: int) -> Content:
+        return await self.texts.keep(content, most=min(limits.INLINE_BYTES, max(0, room)))
+
+    async def on_cancel(self, request: CancelRequested, _delivery: Delivery) -> list[Message]:
+        """End a run early; a task that was not routed yet is cancelled before it begins."""
+        found = await self.runs.store.read(request.run)
+        if found is not None:
+            return await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)
+        stone = _tombstone(request, time.time())
+        try:
+            await self.runs.store.write(stone, 0)
+        except Conflict:
+            raise Unavailable(f"run {request.run!r} was opened while it was being cancelled", delay_s=0.1) from None
+        return [result_of(stone)]
+
+
+def refused(delivery: Delivery, data: bytes, error: Exception) -> list[Message]:
+    """The rejection that the publisher sees, when the subject tells who that is."""
+    tenant = delivery.subject.rsplit(".", 1)[-1]
+    reasons = error.reasons if isinstance(error, Rejected) else (f"it could not be handled: {type(error).__name__}",)
+    rejected = TaskRejected(
+        tenant=tenant,
+        sequence=delivery.sequence,
+        task=_claimed_id(data),
+        reasons=tuple(reason[:1000] for reason in reasons),
+        at=time.time(),
+    )
+    return [rejected]
+
+
+def _claimed_id(data: bytes) -> str | None:
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return None
+    claimed = body.get("id") if isinstance(body, dict) else None
+    return claimed[:200] if isinstance(claimed, str) else None
+
+
+def _new_run(task: Task, kept: Task, delivery: Delivery, now: float) -> Run:
+    identity = run_id(task.tenant, task.id or "")
+    submitted = delivery.published_at or now
+    return Run(
+        id=identity,
+        tenant=task.tenant,
+        task=task.id or "",
+        priority=task.priority,
+        risk=task.risk,
+        prompt=_content(kept.prompt),
+        attachments=kept.attachments,
+        expects=task.expects,
+        budget_nano_usd=int(task.budget_usd * NANO) if task.budget_usd is not None else None,
+        metadata=task.metadata,
+        queue_s=delivery.queue_s,
+        submitted_at=submitted,
+        accepted_at=now,
+        deadline_at=task.deadline_at or submitted + limits.RUN_LIFETIME_S,
+        timer_at=now,
+        trace_id=_trace_id(delivery, identity),
+    )
+
+
+def _trace_id(delivery: Delivery, identity: str) -> str:
+    """The caller's trace if there is one, else the run's own id, which has the form of a trace id."""
+    parts = delivery.headers.get("traceparent", "").split("-")
+    hexadecimal = len(parts) == 4 and len(parts[1]) == 32 and set(parts[1]) <= set("0123456789abcdef")  # noqa: PLR2004 - W3C trace context
+    return parts[1] if hexadecimal else identity
+
+
+def _tombstone(request: CancelRequested, now: float) -> Run:
+    return Run(
+        id=request.run,
+        tenant=request.tenant,
+        task="",
+        submitted_at=now,
+        accepted_at=now,
+        deadline_at=now,
+        timer_at=now,
+        status=TaskStatus.CANCELLED,
+        reason=request.reason,
+        finished_at=now,
+        trace_id=hashlib.sha256(request.run.encode()).hexdigest()[:32],
+    )
+
+
+def _content(prompt: str | Content) -> Content:
+    return prompt if isinstance(prompt, Content) else Content.of(prompt)
+
+
+def _text(prompt: str | Content) -> str:
+    """The prompt as far as it is at hand: one that came by reference is judged by its size alone."""
+    content = _content(prompt)
+    return content.text if content.text is not None else " " * content.size
+
+
+def _size(content: Content) -> int:
+    return len(content.text.encode()) if content.text is not None else content.size
+
+
+def _inline(content: Content) -> int:
+    return len(content.text.encode()) if content.text is not None else 0

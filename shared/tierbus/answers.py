@@ -1,0 +1,35 @@
+"""Reading what a model wrote: JSON out of it, and whether it fits a schema. Pure."""
+
+import json
+import re
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+
+_FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+
+
+def parse_json(text: str) -> Any:
+    """The JSON document in an answer, with or without a code fence around it.
+
+    Raises:
+        ValueError: there is none; the text says where it breaks off.
+    """
+    fenced = _FENCE.match(text)
+    return json.loads(fenced.group(1) if fenced else text)
+
+
+def schema_errors(schema: dict[str, Any], value: Any, most: int = 5) -> list[str]:
+    """Where a value does not fit a JSON schema; empty if it fits."""
+    found = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda error: list(map(str, error.path)))
+    return [f"{'/'.join(map(str, error.path)) or 'document'}: {error.message[:200]}" for error in found[:most]]
+
+
+def broken_schema(schema: dict[str, Any]) -> str | None:
+    """Why this is no JSON schema, or None."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        return f"{'/'.join(map(str, error.path)) or 'schema'}: {error.message[:200]}"
+    return None

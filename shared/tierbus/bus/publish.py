@@ -1,0 +1,122 @@
+"""Saying things on the bus: each message once per key, however often it is said."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import APIError
+
+from tierbus.bus.topology import CLOSING_SUBJECT
+from tierbus.contracts import (
+    Message,
+    Result,
+    StepReviewed,
+    StepStarted,
+    TaskPlanned,
+    TaskRouted,
+    TimerDue,
+    TimerSet,
+    encode,
+)
+from tierbus.errors import Conflict, Misconfigured, Unavailable
+
+ACK_TIMEOUT_S = 5.0
+MSG_ID = "Nats-Msg-Id"
+EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
+TTL = "Nats-TTL"
+TRACEPARENT = "traceparent"
+_SCHEDULE = "Nats-Schedule"
+_SCHEDULE_TARGET = "Nats-Schedule-Target"
+_CONFLICTS = {10071, 10164}
+_PROGRESS = (TaskRouted, TaskPlanned, StepStarted, StepReviewed)
+
+
+class Publisher:
+    """Publishes messages over one connection.
+
+    Progress events are sent without waiting for the stream to confirm them; everything else is confirmed.
+    """
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+
+    async def say(self, *messages: Message) -> None:
+        """Publish all of them, side by side; returns when the streams hold them.
+
+        Raises:
+            Unavailable: the bus did not confirm in time. Saying it again is safe.
+        """
+        if len(messages) == 1:
+            await self._say(messages[0])
+        elif messages:
+            await asyncio.gather(*(self._say(message) for message in messages))
+
+    async def _say(self, message: Message) -> None:
+        if isinstance(message, _PROGRESS):
+            await self._nc.publish(message.subject, encode(message), headers={MSG_ID: message.key})
+        elif isinstance(message, Result):
+            await self._say_once(message)
+        elif isinstance(message, TimerSet):
+            await self.put(message.subject, encode(TimerDue(run=message.run)), _schedule(message))
+        else:
+            await self.put(message.subject, encode(message), {MSG_ID: message.key})
+
+    async def _say_once(self, message: Message) -> None:
+        """The first one stands for ever; a later one is dropped by the server."""
+        try:
+            await self.put(message.subject, encode(message), {EXPECT_LAST: "0"})
+        except Conflict:
+            return
+
+    async def put(self, subject: str, data: bytes, headers: dict[str, str]) -> int:
+        """Publish and wait for the stream's confirmation; returns the sequence.
+
+        Raises:
+            Conflict: the expected sequence is not the last one.
+            Unavailable: no confirmation, or no stream for now.
+            Misconfigured: the stream refuses the message.
+        """
+        ack = await self.request(subject, data, headers)
+        error = ack.get("error")
+        if error is None:
+            return int(ack["seq"])
+        code = error.get("err_code")
+        if code in _CONFLICTS:
+            raise Conflict(f"{subject}: {error.get('description')}")
+        raise Misconfigured(f"{subject} was refused by its stream: {error.get('description')} (code {code})")
+
+    async def request(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        """One request with a JSON answer.
+
+        Raises:
+            Unavailable: no answer in time, or nobody there.
+        """
+        try:
+            reply = await self._nc.request(subject, data, timeout=ACK_TIMEOUT_S, headers=headers)
+        except (
+            nats.errors.TimeoutError,
+            asyncio.TimeoutError,
+            nats.errors.NoRespondersError,
+            nats.errors.ConnectionClosedError,
+            nats.errors.OutboundBufferLimitError,
+            APIError,
+        ) as error:
+            raise Unavailable(f"the bus did not answer on {subject}: {type(error).__name__}") from error
+        answer: dict[str, Any] = json.loads(reply.data)
+        return answer
+
+    async def announce_closing(self, run: str) -> None:
+        """Tell executors that a run is ending, so that they stop calls in flight; lossy, the ledger settles the rest."""
+        await self._nc.publish(CLOSING_SUBJECT.format(run=run), b"")
+
+
+def _schedule(timer: TimerSet) -> dict[str, str]:
+    at = datetime.fromtimestamp(timer.due_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        MSG_ID: timer.key,
+        _SCHEDULE: f"@at {at}",
+        _SCHEDULE_TARGET: TimerDue(run=timer.run).subject,
+    }

@@ -1,0 +1,204 @@
+"""Run states, outputs, texts and the ledger in JetStream."""
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import APIError, ObjectNotFoundError
+from nats.js.object_store import ObjectStore
+
+from tierbus import limits
+from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, MSG_ID, TTL, Publisher
+from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, RUN_SUBJECT, WORK
+from tierbus.contracts import CallRecorded, Content, encode
+from tierbus.errors import Conflict, Misconfigured, Unavailable
+from tierbus.run import Run
+from tierbus.stores import Output
+
+_NO_MESSAGE = 10037
+
+
+async def last(publisher: Publisher, stream: str, subject: str) -> tuple[bytes, int] | None:
+    """The last message of a subject from the stream's leader, with its sequence."""
+    body = json.dumps({"last_by_subj": subject}).encode()
+    answer = await publisher.request(f"$JS.API.STREAM.MSG.GET.{stream}", body)
+    error = answer.get("error")
+    if error is None:
+        message = answer["message"]
+        return base64.b64decode(message.get("data") or b""), int(message["seq"])
+    if error.get("err_code") == _NO_MESSAGE:
+        return None
+    raise Unavailable(f"{stream} did not give the last of {subject}: {error.get('description')}")
+
+
+class JetRuns:
+    """Run states in WORK, compare-and-set by the sequence of the subject."""
+
+    def __init__(self, publisher: Publisher, nc: Client) -> None:
+        self._publisher = publisher
+        self._nc = nc
+
+    async def read(self, run: str) -> tuple[Run, int] | None:
+        found = await last(self._publisher, WORK, RUN_SUBJECT.format(run=run))
+        if found is None:
+            return None
+        return Run.model_validate_json(found[0]), found[1]
+
+    async def revision(self, run: str) -> int:
+        found = await last(self._publisher, WORK, RUN_SUBJECT.format(run=run))
+        return found[1] if found else 0
+
+    async def write(self, run: Run, revision: int) -> int:
+        data = encode(run)
+        if len(data) > limits.STATE_BYTES:
+            raise Misconfigured(
+                f"the state of run {run.id} would be {len(data)} bytes, the limit is {limits.STATE_BYTES}"
+            )
+        headers = {EXPECT_LAST: str(revision)}
+        if run.status is not None:
+            headers[TTL] = f"{int(limits.STATE_TTL_S)}s"
+        return await self._publisher.put(RUN_SUBJECT.format(run=run.id), data, headers)
+
+    async def holds(self, subject: str) -> bool:
+        return await last(self._publisher, WORK, subject) is not None
+
+    async def drop(self, run: str) -> None:
+        for subject in (
+            f"tierbus.plan.*.{run}",
+            f"tierbus.step.*.*.{run}.*.*",
+        ):
+            await self._publisher.request(
+                f"$JS.API.STREAM.PURGE.{WORK}", json.dumps({"filter": subject}).encode()
+            )
+
+    async def done(self, run: str) -> None:
+        body = json.dumps({"filter": f"tierbus.timer.{run}"}).encode()
+        await self._nc.publish(f"$JS.API.STREAM.PURGE.{WORK}", body)
+
+
+class JetOutputs:
+    """Model outputs by slot."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def put(self, slot: str, output: Output) -> None:
+        await self._publisher.put(OUTPUT_SUBJECT.format(slot=slot), encode(output), {})
+
+    async def get(self, slot: str) -> Output | None:
+        found = await last(self._publisher, OUTPUTS, OUTPUT_SUBJECT.format(slot=slot))
+        return Output.model_validate_json(found[0]) if found else None
+
+
+class JetTexts:
+    """Large texts in the object store, named by the SHA-256 of their bytes."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+        self._bucket: ObjectStore | None = None
+
+    async def _store(self) -> ObjectStore:
+        if self._bucket is None:
+            self._bucket = await self._nc.jetstream(timeout=ACK_TIMEOUT_S).object_store(BLOBS)
+        return self._bucket
+
+    async def read(self, content: Content) -> str:
+        if content.text is not None:
+            return content.text
+        if content.ref is None:
+            return ""
+        try:
+            found = await (await self._store()).get(content.ref)
+        except ObjectNotFoundError:
+            raise Unavailable(f"text {content.ref} is not in the object store {BLOBS!r}") from None
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise Unavailable(f"the object store did not give {content.ref}: {type(error).__name__}") from error
+        return (found.data or b"").decode()
+
+    async def keep(self, content: Content, most: int = limits.INLINE_BYTES) -> Content:
+        if content.text is None or len(content.text.encode()) <= most:
+            return content
+        return await self.put(content.text, content)
+
+    async def put(self, text: str, like: Content) -> Content:
+        """Keep a text by reference whatever its size.
+
+        Raises:
+            Unavailable: the object store does not answer.
+        """
+        data = text.encode()
+        name = hashlib.sha256(data).hexdigest()
+        try:
+            await (await self._store()).put(name, data)
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise Unavailable(f"the object store did not take {name}: {type(error).__name__}") from error
+        return Content(media=like.media, ref=name, size=len(data))
+
+
+class JetLedger:
+    """Calls in LEDGER: opened with an expected sequence of 0, so that a call is opened once."""
+
+    def __init__(self, publisher: Publisher, nc: Client) -> None:
+        self._publisher = publisher
+        self._nc = nc
+
+    async def claim(self, started: CallRecorded) -> bool:
+        try:
+            await self._publisher.put(started.subject, encode(started), {EXPECT_LAST: "0"})
+        except Conflict:
+            return False
+        return True
+
+    async def close(self, record: CallRecorded) -> None:
+        await self._publisher.put(record.subject, encode(record), {MSG_ID: record.key})
+
+    async def last(self, record: CallRecorded) -> CallRecorded | None:
+        found = await last(self._publisher, LEDGER, record.subject)
+        return CallRecorded.model_validate_json(found[0]) if found else None
+
+    async def of_run(self, run: str) -> list[CallRecorded]:
+        records = [
+            CallRecorded.model_validate_json(data)
+            async for data in replay(self._nc, LEDGER, f"tierbus.ledger.*.*.{run}.>", "last_per_subject")
+        ]
+        return sorted(records, key=lambda record: (record.started_at, record.call))
+
+
+async def replay(nc: Client, stream: str, subject: str, policy: str = "all") -> Any:
+    """Everything a stream holds under a subject now, oldest first; ends when all is read."""
+    async for _subject, data, _headers in replay_messages(nc, stream, subject, policy):
+        yield data
+
+
+async def replay_messages(nc: Client, stream: str, subject: str, policy: str = "all") -> Any:
+    """Like `replay`, with subject and headers.
+
+    Raises:
+        Unavailable: the stream does not answer.
+    """
+    js = nc.jetstream(timeout=ACK_TIMEOUT_S)
+    from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy(policy),
+        ack_policy=AckPolicy.NONE,
+        filter_subject=subject,
+        inactive_threshold=30.0,
+        mem_storage=True,
+    )
+    try:
+        subscription = await js.pull_subscribe(subject, stream=stream, config=config)
+        try:
+            left = (await subscription.consumer_info()).num_pending or 0
+            while left > 0:
+                batch = await subscription.fetch(min(left, 500), timeout=ACK_TIMEOUT_S)
+                left -= len(batch)
+                for message in batch:
+                    yield message.subject, message.data, message.headers or {}
+        finally:
+            await subscription.unsubscribe()
+    except (nats.errors.Error, APIError, TimeoutError) as error:
+        raise Unavailable(f"{stream} cannot be read: {type(error).__name__}") from error

@@ -1,0 +1,145 @@
+"""Between a delivered message and a handler: decode, handle, publish what came back, then settle the message."""
+
+import asyncio
+import base64
+import time
+from typing import NamedTuple
+
+import structlog
+from nats.aio.msg import Msg
+
+from tierbus import limits
+from tierbus.bus.acks import Fate, Settlement, settle
+from tierbus.bus.publish import Publisher
+from tierbus.bus.topology import Consumer
+from tierbus.contracts import DeadLettered, Message, decode
+from tierbus.errors import Rejected, TierbusError, Unavailable
+from tierbus.service import Delivery, Service
+
+log = structlog.get_logger(__name__)
+
+
+class Received(NamedTuple):
+    """A message as it came."""
+
+    msg: Msg
+    delivery: Delivery
+
+
+def received(msg: Msg) -> Received:
+    """Read how a message came from its acknowledgement subject."""
+    meta = msg.metadata
+    return Received(
+        msg,
+        Delivery(
+            subject=msg.subject,
+            stream=meta.stream,
+            sequence=meta.sequence.stream,
+            deliveries=meta.num_delivered or 1,
+            published_at=meta.timestamp.timestamp(),
+            received_at=time.time(),
+            headers=msg.headers or {},
+        ),
+    )
+
+
+class Worker:
+    """Handles the messages of one consumer for one service."""
+
+    def __init__(self, service: Service, consumer: Consumer, publisher: Publisher) -> None:
+        self._service = service
+        self._consumer = consumer
+        self._publisher = publisher
+        self._handle = service.handlers[consumer.message]
+
+    async def __call__(self, arrived: Received) -> None:
+        """Handle one message to its end; only a stop of the process leaves it unsettled."""
+        msg, delivery = arrived
+        try:
+            if delivery.deliveries > limits.MAX_DELIVER:
+                raise Rejected(f"delivered {delivery.deliveries} times without an end", reason_code="exhausted")
+            message = decode(self._consumer.message, msg.data)
+            with structlog.contextvars.bound_contextvars(**_context(message)):
+                await self._publisher.say(*await self._handle(message, delivery))
+        except Exception as error:  # noqa: BLE001 - the table in `acks` decides by type
+            await self._settle(msg, delivery, error)
+        else:
+            await msg.ack()
+
+    async def _settle(self, msg: Msg, delivery: Delivery, error: Exception) -> None:
+        fate = settle(error, delivery.deliveries)
+        self._tell(fate, delivery, error)
+        if fate.fate is Fate.ACK:
+            await msg.ack()
+        elif fate.fate is Fate.NAK:
+            await msg.nak(delay=fate.delay_s)
+        else:
+            await self._bury(msg, delivery, error, fate.reason)
+
+    async def _bury(self, msg: Msg, delivery: Delivery, error: Exception, reason: str) -> None:
+        """Out of the queue: the dead letter first, then what the service says about it, then the acknowledgement."""
+        try:
+            await self._publisher.say(self._dead_letter(msg, delivery, error, reason))
+            await self._publisher.say(*await self._last_words(msg, delivery, error))
+        except TierbusError as second:
+            delay = second.delay_s if isinstance(second, Unavailable) else 5.0
+            log.error("bus.not_buried", subject=delivery.subject, error=str(second))
+            await msg.nak(delay=delay)
+        else:
+            await msg.ack()
+
+    async def _last_words(self, msg: Msg, delivery: Delivery, error: Exception) -> list[Message]:
+        kind = self._consumer.message
+        if kind in self._service.refuse:
+            return list(self._service.refuse[kind](delivery, msg.data, error))
+        if kind not in self._service.give_up:
+            return []
+        try:
+            message = decode(kind, msg.data)
+        except Rejected:
+            return []
+        return list(await self._service.give_up[kind](message, delivery, error))
+
+    def _dead_letter(self, msg: Msg, delivery: Delivery, error: Exception, reason: str) -> DeadLettered:
+        body, body_b64 = _text(msg.data)
+        return DeadLettered(
+            service=self._service.name,
+            reason=reason,
+            error=f"{type(error).__name__}: {error}"[:2000],
+            origin=delivery.subject,
+            stream=delivery.stream,
+            sequence=delivery.sequence,
+            deliveries=delivery.deliveries,
+            headers=dict(delivery.headers),
+            body=body,
+            body_b64=body_b64,
+            at=time.time(),
+        )
+
+    def _tell(self, fate: Settlement, delivery: Delivery, error: Exception) -> None:
+        known = isinstance(error, TierbusError)
+        say = log.warning if known else log.error
+        say(
+            f"bus.{fate.fate}",
+            consumer=self._consumer.name,
+            subject=delivery.subject,
+            deliveries=delivery.deliveries,
+            delay_s=fate.delay_s,
+            reason=fate.reason,
+            error=f"{type(error).__name__}: {error}"[:500],
+            exc_info=None if known else error,
+        )
+
+
+def _context(message: Message) -> dict[str, str]:
+    names = ("tenant", "run", "task", "step", "attempt")
+    return {name: str(value) for name in names if (value := getattr(message, name, None)) is not None}
+
+
+def _text(data: bytes) -> tuple[str | None, str | None]:
+    try:
+        return data.decode(), None
+    except UnicodeDecodeError:
+        return None, base64.b64encode(data).decode()
+
+

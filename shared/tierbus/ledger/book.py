@@ -1,0 +1,91 @@
+"""Writing a call down: pure constructors of ledger records, with their prices."""
+
+from tierbus.contracts import CallRecorded, CallStatus, Slot, Tier, Usage
+from tierbus.pricing.cost import price
+from tierbus.tiers.catalog import Catalog, ModelSpec
+
+CHARS_PER_TOKEN = 4
+"""Rough size of a token in characters of English text; estimates only, a finished call counts the provider's own."""
+
+
+def tokens_of(text_chars: int) -> int:
+    """Estimated tokens of a text of this many characters."""
+    return -(-text_chars // CHARS_PER_TOKEN)
+
+
+class Book:
+    """Prices calls of one catalog; the baseline is the frontier tier's first model."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._frontier = catalog.tiers[Tier.FRONTIER][0]
+
+    def started(self, slot: Slot, n: int, tier: Tier, spec: ModelSpec, guess: Usage, at: float) -> CallRecorded:
+        """An open call, charged by estimate until it is closed."""
+        cost = price(spec, guess, at)
+        return CallRecorded(
+            call=f"{slot.id}.{n}",
+            run=slot.run,
+            tenant=slot.tenant,
+            step=slot.step,
+            attempt=slot.attempt,
+            role=slot.role,
+            tier=tier,
+            provider=spec.provider,
+            model=spec.id,
+            status=CallStatus.STARTED,
+            usage=guess,
+            cost_nano_usd=cost.nano_usd,
+            baseline_nano_usd=price(self._frontier, guess, at).nano_usd,
+            estimated=True,
+            price_source=cost.source,
+            started_at=at,
+        )
+
+    def finished(
+        self,
+        started: CallRecorded,
+        spec: ModelSpec,
+        usage: Usage,
+        duration_s: float,
+        *,
+        request_id: str | None,
+        stop_reason: str,
+    ) -> CallRecorded:
+        """A call that the provider answered, at its own token counts."""
+        cost = price(spec, usage, started.started_at, duration_s)
+        return started.model_copy(
+            update={
+                "status": CallStatus.FINISHED,
+                "usage": usage,
+                "cost_nano_usd": cost.nano_usd,
+                "baseline_nano_usd": price(self._frontier, usage, started.started_at).nano_usd,
+                "estimated": False,
+                "price_source": cost.source,
+                "duration_s": duration_s,
+                "request_id": request_id,
+                "stop_reason": stop_reason,
+            }
+        )
+
+
+def failed(started: CallRecorded, error: str, duration_s: float, request_id: str | None = None) -> CallRecorded:
+    """A call that the provider turned away: it costs nothing."""
+    return started.model_copy(
+        update={
+            "status": CallStatus.FAILED,
+            "usage": Usage(),
+            "cost_nano_usd": 0,
+            "baseline_nano_usd": 0,
+            "estimated": False,
+            "duration_s": duration_s,
+            "request_id": request_id,
+            "error": error[:500],
+        }
+    )
+
+
+def interrupted(started: CallRecorded, error: str, duration_s: float = 0.0) -> CallRecorded:
+    """A call whose answer nobody got: it may have been carried out, so it is charged by estimate and marked so."""
+    return started.model_copy(
+        update={"status": CallStatus.INTERRUPTED, "duration_s": duration_s, "error": error[:500]}
+    )

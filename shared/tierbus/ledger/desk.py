@@ -1,0 +1,215 @@
+"""The one place where money is spent: a question is answered once, and every call it takes is in the ledger.
+
+A call is claimed in the ledger before it is made. Whoever gets the same question later, after a crash, finds the claim:
+if the answer was stored, it is used; if not, the open call is settled as interrupted and the question asked anew.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from tierbus import limits
+from tierbus.contracts import CallRecorded, CallStatus, Priority, Slot, Tier, Usage
+from tierbus.errors import Cancelled, OverBudget, TierbusError, Unavailable
+from tierbus.ledger.book import Book, failed, interrupted, tokens_of
+from tierbus.llm.gate import Gates
+from tierbus.llm.model import ProviderBusy, ProviderLost, ProviderRefused, Question, Reply, StopReason
+from tierbus.llm.registry import Models
+from tierbus.stores import Ledger, Output, Outputs
+from tierbus.tiers.catalog import Catalog, ModelSpec
+
+log = structlog.get_logger(__name__)
+
+BACKOFF_S = 0.5
+TAKE_OVER_WAIT_S = limits.ACK_WAIT_S
+
+
+async def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question for a tier.
+
+    `first` is the place in the tier's list of the model asked first, `budget_nano_usd` what may still be spent,
+    `wanted` says whether the run still wants the answer, `again` whether a worker before us had this message.
+    """
+
+    slot: Slot
+    tier: Tier
+    question: Question
+    priority: Priority = Priority.NORMAL
+    first: int = 0
+    budget_nano_usd: int | None = None
+    wanted: Callable[[], Awaitable[bool]] = _always
+    again: bool = False
+
+
+class Exhausted(TierbusError):
+    """No model of the tier answered; `calls` are the tries."""
+
+    def __init__(self, what: str, calls: tuple[CallRecorded, ...]) -> None:
+        super().__init__(what)
+        self.calls = calls
+
+
+class Unaffordable(OverBudget):
+    """The budget does not reach for the next call; `calls` were made before."""
+
+    def __init__(self, what: str, calls: tuple[CallRecorded, ...]) -> None:
+        super().__init__(what)
+        self.calls = calls
+
+
+@dataclass
+class _Tries:
+    """What is known while one question is being asked."""
+
+    calls: list[CallRecorded] = field(default_factory=list)
+    last_error: str = "no call was made"
+    busy_s: list[float] = field(default_factory=list)
+
+
+class Desk:
+    """Asks the models of a catalog, with fallback inside the tier, and keeps the ledger."""
+
+    def __init__(self, catalog: Catalog, models: Models, ledger: Ledger, outputs: Outputs, timeout_s: float = 240.0) -> None:
+        self._catalog = catalog
+        self._models = models
+        self._ledger = ledger
+        self._outputs = outputs
+        self._timeout_s = timeout_s
+        self._book = Book(catalog)
+        self._gates = Gates()
+
+    async def ask(self, ask: Ask) -> Output:
+        """The answer to a question, asked or found.
+
+        Raises:
+            Exhausted: no model of the tier answered.
+            Unaffordable: the next call would break the budget.
+            Unavailable: every model asks to wait longer than is waited for in place, or another worker is at it.
+            Cancelled: the run no longer wants the answer.
+        """
+        specs = self._order(ask)
+        tries = _Tries()
+        for n in range(limits.CALLS_PER_SLOT):
+            spec = specs[n % len(specs)]
+            output = await self._try(ask, n, spec, tries)
+            if output is not None:
+                return output
+            if (n + 1) % len(specs) == 0:
+                await self._wait(tries, n // len(specs))
+        raise Exhausted(f"no model of tier {ask.tier} answered: {tries.last_error}", tuple(tries.calls))
+
+    def _order(self, ask: Ask) -> list[ModelSpec]:
+        """The tier's models from `first` on that can hold the question; all of them if none can."""
+        models = self._catalog.tiers[ask.tier]
+        start = ask.first % len(models)
+        turned = [*models[start:], *models[:start]]
+        size = size_of(ask.question)
+        return [spec for spec in turned if size + ask.question.max_output // 4 <= spec.context_window] or turned
+
+    async def _try(self, ask: Ask, n: int, spec: ModelSpec, tries: _Tries) -> Output | None:
+        guess = Usage(input=size_of(ask.question), output=min(ask.question.max_output, spec.max_output) // 2)
+        async with self._gates.of(spec).enter(ask.priority, guess.input):
+            started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time())
+            self._afford(ask, started, tries)
+            if not await self._ledger.claim(started):
+                return await self._taken(ask, started, tries)
+            return await self._call(ask, spec, started, tries)
+
+    def _afford(self, ask: Ask, started: CallRecorded, tries: _Tries) -> None:
+        if ask.budget_nano_usd is None:
+            return
+        spent = sum(call.cost_nano_usd or 0 for call in tries.calls)
+        needed = started.cost_nano_usd or 0
+        if spent + needed > ask.budget_nano_usd:
+            left = (ask.budget_nano_usd - spent) / 1e9
+            raise Unaffordable(
+                f"a call to {started.model} is estimated at ${needed / 1e9:.6f}, ${left:.6f} of the budget is left",
+                tuple(tries.calls),
+            )
+
+    async def _taken(self, ask: Ask, started: CallRecorded, tries: _Tries) -> Output | None:
+        """This call was opened before us: use its answer, or settle it."""
+        stored = await self._outputs.get(ask.slot.id)
+        if stored is not None:
+            await self._ledger.close(stored.calls[-1])
+            log.info("desk.answer_found", slot=ask.slot.id)
+            return stored
+        before = await self._ledger.last(started) or started
+        if before.status is CallStatus.STARTED:
+            if not ask.again:
+                raise Unavailable(f"another worker is at {before.call}", delay_s=TAKE_OVER_WAIT_S)
+            before = interrupted(before, "the worker that made this call ended before it was answered")
+            await self._ledger.close(before)
+            log.warning("desk.call_interrupted", call=before.call)
+        tries.calls.append(before)
+        tries.last_error = before.error or tries.last_error
+        return None
+
+    async def _call(self, ask: Ask, spec: ModelSpec, started: CallRecorded, tries: _Tries) -> Output | None:
+        if not await ask.wanted():
+            await self._ledger.close(failed(started, "not sent: the run has ended", 0.0))
+            raise Cancelled(f"run {ask.slot.run} no longer wants {ask.slot.id}")
+        begun = time.monotonic()
+        try:
+            reply = await self._models.of(spec).ask(ask.question, min(self._timeout_s, spec.timeout_s))
+        except ProviderBusy as error:
+            tries.busy_s.append(error.retry_after_s or 0.0)
+            closed = failed(started, str(error), time.monotonic() - begun, error.request_id)
+        except ProviderRefused as error:
+            closed = failed(started, str(error), time.monotonic() - begun, error.request_id)
+        except ProviderLost as error:
+            closed = interrupted(started, str(error), time.monotonic() - begun)
+        except asyncio.CancelledError:
+            await self._ledger.close(interrupted(started, "stopped while in flight", time.monotonic() - begun))
+            raise
+        else:
+            return await self._store(ask, spec, started, reply, time.monotonic() - begun, tries)
+        await self._ledger.close(closed)
+        tries.calls.append(closed)
+        tries.last_error = closed.error or closed.status
+        log.warning("desk.call_failed", call=closed.call, model=spec.id, status=closed.status, error=closed.error)
+        return None
+
+    async def _store(
+        self, ask: Ask, spec: ModelSpec, started: CallRecorded, reply: Reply, duration_s: float, tries: _Tries
+    ) -> Output:
+        finished = self._book.finished(
+            started, spec, reply.usage, duration_s, request_id=reply.request_id, stop_reason=reply.stop
+        )
+        output = Output(text=reply.text, stop=reply.stop, model=spec.id, calls=(*tries.calls, finished))
+        await asyncio.gather(self._outputs.put(ask.slot.id, output), self._ledger.close(finished))
+        return output
+
+    async def _wait(self, tries: _Tries, round_: int) -> None:
+        """Between two rounds through the tier's models: as long as the provider asks, or an exponential back-off."""
+        asked = min(tries.busy_s, default=0.0)
+        tries.busy_s.clear()
+        wait_s = max(asked, BACKOFF_S * 2**round_ * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        if wait_s > limits.WAIT_INLINE_S:
+            raise Unavailable(f"every model asks to wait: {tries.last_error}", delay_s=wait_s)
+        await asyncio.sleep(wait_s)
+
+
+def size_of(question: Question) -> int:
+    """Estimated input tokens of a question."""
+    chars = len(question.system) + len(question.shared) + sum(len(turn.text) for turn in question.turns)
+    return tokens_of(chars)
+
+
+def truncated(output: Output) -> bool:
+    """Whether the model ran out of room: never an answer."""
+    return output.stop == StopReason.TRUNCATED
+
+
+def refused(output: Output) -> bool:
+    """Whether the model declined."""
+    return output.stop == StopReason.REFUSED

@@ -1,0 +1,122 @@
+"""Committing to a run: read, apply a pure change, write over what was read; on a conflict read and apply again.
+
+What a service says after a commit is always the same list: the change's own messages, and everything the state has
+released and not got back. So a worker that died between writing and saying is made good by the next one.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from tierbus.contracts import CallRecorded, CallStatus, Message, TaskStatus
+from tierbus.errors import Conflict, Unavailable
+from tierbus.ledger.book import interrupted
+from tierbus.result import result_of
+from tierbus.run import Change, Run, close, finish, pending
+from tierbus.stores import Ledger, RunStore
+
+log = structlog.get_logger(__name__)
+
+TRIES = 32
+Announce = Callable[[str], Awaitable[None]]
+
+
+async def _nobody(_run: str) -> None:
+    return None
+
+
+class Runs:
+    """The runs of one bus. `announce` tells whoever works on a run that it is ending."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        ledger: Ledger,
+        announce: Announce = _nobody,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.store = store
+        self._ledger = ledger
+        self._announce = announce
+        self._clock = clock
+
+    async def read(self, run: str) -> tuple[Run, int]:
+        """The state and its revision.
+
+        Raises:
+            Unavailable: there is none (yet).
+        """
+        found = await self.store.read(run)
+        if found is None:
+            raise Unavailable(f"run {run!r} has no state")
+        return found
+
+    async def open(self, change: Change) -> tuple[Run, list[Message]]:
+        """Write a new run; where there is one already, say again what that one waits for."""
+        try:
+            await self.store.write(change.run, 0)
+        except Conflict:
+            run, _ = await self.read(change.run.id)
+            return run, said(run)
+        return change.run, change.messages
+
+    async def commit(
+        self, run_id: str, apply: Callable[[Run, float], Change], read: tuple[Run, int] | None = None
+    ) -> list[Message]:
+        """Apply a change to the current state, however often another worker writes in between; returns what to say.
+
+        `read` is a state already at hand; it saves a look at the store when nobody wrote since.
+
+        Raises:
+            Unavailable: no state, or too many conflicts in a row.
+        """
+        for _ in range(TRIES):
+            run, revision = read or await self.read(run_id)
+            read = None
+            change = apply(run, self._clock())
+            if change.run is run:
+                return said(run)
+            try:
+                await self.store.write(change.run, revision)
+            except Conflict:
+                continue
+            return [*change.messages, *await self._after(change.run)]
+        raise Unavailable(f"run {run_id!r} changed {TRIES} times while it was being written", delay_s=0.5)
+
+    async def _after(self, run: Run) -> list[Message]:
+        if run.status is not None:
+            await self.store.done(run.id)
+            return said(run)
+        if run.closing is not None:
+            await self._announce(run.id)
+            return await self.try_finish(run.id)
+        return []
+
+    async def close(self, run_id: str, status: TaskStatus, reason: str) -> list[Message]:
+        """End a run early: nothing more of it is started, and it ends as soon as its open calls are settled."""
+        return await self.commit(run_id, lambda run, now: close(run, status, reason, now))
+
+    async def try_finish(self, run_id: str) -> list[Message]:
+        """End a closing run if the ledger has no open call of it, or if its grace is over."""
+        run, _ = await self.read(run_id)
+        if run.closing is None or run.status is not None:
+            return said(run)
+        await self.store.drop(run_id)
+        calls = await self._ledger.of_run(run_id)
+        still_open = [call for call in calls if call.status is CallStatus.STARTED]
+        if still_open and self._clock() < run.closing.by:
+            return pending(run)
+        for call in still_open:
+            await self._ledger.close(_given_up(call))
+        settled = [_given_up(call) if call.status is CallStatus.STARTED else call for call in calls]
+        return await self.commit(run_id, lambda run, now: finish(run, settled, now))
+
+
+def _given_up(call: CallRecorded) -> CallRecorded:
+    return interrupted(call, "open when the run ended")
+
+
+def said(run: Run) -> list[Message]:
+    """What a run wants said now: its result, or all that it waits for."""
+    return [result_of(run)] if run.status is not None else pending(run)

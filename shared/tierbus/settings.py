@@ -1,0 +1,63 @@
+"""Every setting of a process, read once from `TIERBUS_*` environment variables."""
+
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tierbus.contracts import explain
+from tierbus.errors import Misconfigured
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="TIERBUS_", extra="ignore", frozen=True)
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    """Where the bus is; several addresses by comma."""
+    nats_user: str | None = None
+    nats_password: SecretStr | None = None
+    nats_creds: str | None = None
+    """Path of a NATS credentials file."""
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+    """Copies of every stream: 1 on a laptop, 3 in production."""
+
+    tiers: str = "default"
+    """A tier file that comes with Tierbus, or the path of your own."""
+    sim_url: str | None = None
+    """Address of a `sim` model server; every provider is then spoken to there. Unset: the real providers."""
+
+    slots: int = Field(default=16, ge=1, le=1024)
+    """Messages a process works on at a time, per consumer of high or normal priority (low: a quarter)."""
+    drain_s: float = Field(default=300.0, gt=0)
+    """How long a stopping process waits for work that has begun."""
+    call_timeout_s: float = Field(default=240.0, gt=0)
+    """The longest one model call may take; a model's own limit in the tier file may be shorter."""
+    classify_below: float = Field(default=0.6, ge=0, le=1)
+    """The router asks a small model only when its rules are less sure than this."""
+
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(default=8080, ge=0, le=65535)
+    """Port of /livez and /readyz; 0 takes a free one."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "pretty"] = "auto"
+    """`auto` is pretty on a terminal and JSON elsewhere."""
+
+    @classmethod
+    def read(cls) -> "Settings":
+        """Read the environment.
+
+        Raises:
+            Misconfigured: a value does not fit; the text names the variable.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            lines = [f"TIERBUS_{name.upper()}:{rest}" for name, rest in (line.split(":", 1) for line in explain(error))]
+            raise Misconfigured("; ".join(lines)) from None
+
+    @property
+    def servers(self) -> list[str]:
+        """The bus addresses."""
+        return [address.strip() for address in self.nats_url.split(",") if address.strip()]

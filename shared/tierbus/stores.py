@@ -1,0 +1,99 @@
+"""What the services keep things in, as protocols: run states, model outputs, texts, the ledger.
+
+`bus.stores` keeps them in JetStream, `testing.memory` in memory; one test suite runs over both.
+"""
+
+from typing import Protocol
+
+from tierbus.contracts import CallRecorded, Content, Model
+from tierbus.limits import INLINE_BYTES
+from tierbus.run import Run
+
+
+class Output(Model):
+    """What one slot brought: the answer, how the model stopped, and every call it took to get it."""
+
+    text: str
+    stop: str
+    model: str
+    calls: tuple[CallRecorded, ...]
+
+
+class RunStore(Protocol):
+    """Run states, each written only over the revision that was read."""
+
+    async def read(self, run: str) -> tuple[Run, int] | None:
+        """The state and its revision, or None."""
+        ...
+
+    async def revision(self, run: str) -> int:
+        """The revision alone, 0 where there is none."""
+        ...
+
+    async def write(self, run: Run, revision: int) -> int:
+        """Write over `revision` (0: there must be none) and return the new one.
+
+        Raises:
+            Conflict: another worker wrote first.
+        """
+        ...
+
+    async def holds(self, subject: str) -> bool:
+        """Whether a message on this subject is still queued or being worked on."""
+        ...
+
+    async def drop(self, run: str) -> None:
+        """Take everything still queued for a run off the bus; its state stays."""
+        ...
+
+    async def done(self, run: str) -> None:
+        """Take a finished run's timer off the bus."""
+        ...
+
+
+class Outputs(Protocol):
+    """Answers by slot id."""
+
+    async def put(self, slot: str, output: Output) -> None:
+        """Keep an answer."""
+        ...
+
+    async def get(self, slot: str) -> Output | None:
+        """The answer kept for this slot, or None."""
+        ...
+
+
+class Texts(Protocol):
+    """Texts too large for a state, by content hash."""
+
+    async def read(self, content: Content) -> str:
+        """The text, wherever it is.
+
+        Raises:
+            Unavailable: it is referred to and not there (yet).
+        """
+        ...
+
+    async def keep(self, content: Content, most: int = INLINE_BYTES) -> Content:
+        """The same content, by reference where it has more than `most` bytes."""
+        ...
+
+
+class Ledger(Protocol):
+    """Every paid call; the last record of a call counts."""
+
+    async def claim(self, started: CallRecorded) -> bool:
+        """Open a call; False where this call was opened before."""
+        ...
+
+    async def close(self, record: CallRecorded) -> None:
+        """Say how a call ended."""
+        ...
+
+    async def last(self, record: CallRecorded) -> CallRecorded | None:
+        """The last record of this call."""
+        ...
+
+    async def of_run(self, run: str) -> list[CallRecorded]:
+        """The last record of each call of a run, in the order they were opened."""
+        ...

@@ -1,0 +1,101 @@
+"""Stores in memory, for tests of services without a bus; the suite that runs over JetStream runs over these too."""
+
+import hashlib
+
+from tierbus import limits
+from tierbus.contracts import CallRecorded, Content
+from tierbus.errors import Conflict, Unavailable
+from tierbus.run import Run
+from tierbus.stores import Output
+
+
+class MemoryRuns:
+    """Run states with revisions. `queued` are the subjects that the imagined bus holds."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, tuple[Run, int]] = {}
+        self.queued: set[str] = set()
+        self.dropped: list[str] = []
+        self._revision = 0
+
+    async def read(self, run: str) -> tuple[Run, int] | None:
+        return self.states.get(run)
+
+    async def revision(self, run: str) -> int:
+        return self.states[run][1] if run in self.states else 0
+
+    async def write(self, run: Run, revision: int) -> int:
+        if await self.revision(run.id) != revision:
+            raise Conflict(f"run {run.id!r} is not at revision {revision}")
+        self._revision += 1
+        self.states[run.id] = (run, self._revision)
+        return self._revision
+
+    async def holds(self, subject: str) -> bool:
+        return subject in self.queued
+
+    async def drop(self, run: str) -> None:
+        self.dropped.append(run)
+
+    async def done(self, run: str) -> None:
+        self.queued.discard(f"tierbus.timer.{run}")
+
+
+class MemoryOutputs:
+    """Answers by slot."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Output] = {}
+
+    async def put(self, slot: str, output: Output) -> None:
+        self.kept[slot] = output
+
+    async def get(self, slot: str) -> Output | None:
+        return self.kept.get(slot)
+
+
+class MemoryTexts:
+    """Texts by content hash."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    async def read(self, content: Content) -> str:
+        if content.text is not None:
+            return content.text
+        if content.ref is None:
+            return ""
+        if content.ref not in self.kept:
+            raise Unavailable(f"text {content.ref} is not there")
+        return self.kept[content.ref]
+
+    async def keep(self, content: Content, most: int = limits.INLINE_BYTES) -> Content:
+        if content.text is None or len(content.text.encode()) <= most:
+            return content
+        data = content.text.encode()
+        name = hashlib.sha256(data).hexdigest()
+        self.kept[name] = content.text
+        return Content(media=content.media, ref=name, size=len(data))
+
+
+class MemoryLedger:
+    """Every record, and the last one of each call."""
+
+    def __init__(self) -> None:
+        self.records: list[CallRecorded] = []
+
+    async def claim(self, started: CallRecorded) -> bool:
+        if await self.last(started) is not None:
+            return False
+        self.records.append(started)
+        return True
+
+    async def close(self, record: CallRecorded) -> None:
+        self.records.append(record)
+
+    async def last(self, record: CallRecorded) -> CallRecorded | None:
+        return next((found for found in reversed(self.records) if found.call == record.call), None)
+
+    async def of_run(self, run: str) -> list[CallRecorded]:
+        latest = {found.call: found for found in self.records if found.run == run}
+        return sorted(latest.values(), key=lambda record: (record.started_at, record.call))
