@@ -1,0 +1,31 @@
+"""The `tierbus` command.
+
+Exit codes: 0 done, 1 the task did not succeed, 2 wrong use, 3 rejected, 4 no bus, 5 timed out waiting, 6 misconfigured.
+"""
+
+import typer
+
+from tierbus.cli import busadmin, demo, money, tasks, up
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Publish tasks to a bus; the cheapest model that does each well does it.",
+    epilog="Exit codes: 0 done, 1 the task did not succeed, 2 wrong use, 3 rejected, 4 no bus, 5 timed out, 6 misconfigured.",
+)
+for command in (up.up, up.serve, tasks.submit, tasks.watch, tasks.result, tasks.cancel, tasks.tasks, money.costs, money.tiers):
+    app.command()(command)
+app.add_typer(busadmin.dead, name="dead")
+app.add_typer(busadmin.bus, name="bus")
+for command in (demo.demo, up.doctor, up.sim):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
