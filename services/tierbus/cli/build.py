@@ -2,10 +2,15 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from tierbus.bus.app import Bus, serve
+import uvloop
+
+from tierbus import telemetry
+from tierbus.bus.app import Bus
+from tierbus.bus.app import serve as serve_until_stopped
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
 from tierbus.executor.interrupts import Interrupts
@@ -21,6 +26,7 @@ from tierbus.service import Service
 from tierbus.settings import Settings
 from tierbus.tiers.catalog import Catalog, load
 
+MISCONFIGURED = 6
 SERVICES = ("router", "planner", "executor", "reviewer")
 
 
@@ -59,14 +65,15 @@ def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, sett
             return Reviewer(runs, Ladder(bus.texts, desk, catalog)).service()
 
 
-def run_service(name: str, settings: Settings) -> None:
-    """Run one service until it is told to stop."""
-    build = builder(name, settings)
-    with asyncio.Runner(loop_factory=_loop()) as runner:
-        runner.run(serve(name, build, settings))
-
-
-def _loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    import uvloop
-
-    return uvloop.new_event_loop
+def serve(name: str) -> int:
+    """Run one service until it is told to stop; returns the exit code."""
+    try:
+        settings = Settings.read()
+        telemetry.configure(name, level=settings.log_level, form=settings.log_format)
+        build = builder(name, settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve_until_stopped(name, build, settings))
+    except Misconfigured as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISCONFIGURED
+    return 0

@@ -182,7 +182,7 @@ def _print_totals(results: list[Result], ledger_nano_usd: int) -> None:
                 sums[1] += cost.usage.input
                 sums[2] += cost.usage.output
                 sums[3] += cost.cost_nano_usd
-        out.print(bill(title, ((name, *sums) for name, sums in groups.items())))  # type: ignore[arg-type] # four sums each
+        out.print(bill(title, [(name, sums[0], sums[1], sums[2], sums[3]) for name, sums in groups.items()]))
     total = sum(result.cost_nano_usd for result in results)
     done = [result for result in results if result.status is TaskStatus.SUCCEEDED and result.baseline]
     baseline = sum(result.baseline.cost_nano_usd or 0 for result in done if result.baseline)

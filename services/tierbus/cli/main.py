@@ -3,6 +3,8 @@
 Exit codes: 0 done, 1 the task did not succeed, 2 wrong use, 3 rejected, 4 no bus, 5 timed out waiting, 6 misconfigured.
 """
 
+from collections.abc import Callable
+
 import typer
 
 from tierbus.cli import busadmin, demo, money, tasks, up
@@ -14,18 +16,8 @@ app = typer.Typer(
     help="Publish tasks to a bus; the cheapest model that does each well does it.",
     epilog="Exit codes: 0 done, 1 the task did not succeed, 2 wrong use, 3 rejected, 4 no bus, 5 timed out, 6 misconfigured.",
 )
-for command in (up.up, up.serve, tasks.submit, tasks.watch, tasks.result, tasks.cancel, tasks.tasks, money.costs, money.tiers):
+COMMANDS: tuple[Callable[..., None], ...] = (up.up, up.serve, tasks.submit, tasks.watch, tasks.result, tasks.cancel, tasks.tasks, money.costs, money.tiers, demo.demo, up.doctor, up.sim)
+for command in COMMANDS:
     app.command()(command)
 app.add_typer(busadmin.dead, name="dead")
 app.add_typer(busadmin.bus, name="bus")
-for command in (demo.demo, up.doctor, up.sim):
-    app.command()(command)
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -164,7 +164,7 @@ class Stack:
         port = free_port()
         place = sum(process.name.split("-")[0] == name for process in self.processes)
         label = f"{name}-{place + 1}" if place else name
-        process = self._spawn(label, [sys.executable, "-m", "tierbus.cli.main", "serve", name], TIERBUS_HEALTH_PORT=str(port))
+        process = self._spawn(label, [sys.executable, "-m", "tierbus.cli.entry", "serve", name], TIERBUS_HEALTH_PORT=str(port))
         self.health[label] = f"http://127.0.0.1:{port}"
         return process
 

@@ -14,10 +14,9 @@ from typing import Annotated, NamedTuple
 import typer
 from rich.table import Table
 
-from tierbus import telemetry
 from tierbus.bus.apply import drift
 from tierbus.bus.client import client
-from tierbus.cli.build import run_service
+from tierbus.cli import build
 from tierbus.cli.output import Exit, err, fail, out
 from tierbus.cli.stack import Stack, nats_server
 from tierbus.errors import Misconfigured, TierbusError
@@ -54,12 +53,7 @@ def up(
 
 def serve(service: Annotated[str, typer.Argument(help="router, planner, executor or reviewer.")]) -> None:
     """Run one service until SIGTERM; it finishes what it has begun and hands back the rest."""
-    try:
-        settings = Settings.read()
-        telemetry.configure(service, level=settings.log_level, form=settings.log_format)
-        run_service(service, settings)
-    except Misconfigured as error:
-        fail(str(error), Exit.MISCONFIGURED)
+    raise typer.Exit(build.serve(service))
 
 
 def sim(

@@ -17,7 +17,7 @@ from tierbus.contracts import CallRecorded, CallStatus, Priority, Slot, Tier, Us
 from tierbus.errors import Cancelled, OverBudget, TierbusError, Unavailable
 from tierbus.ledger.book import Book, failed, interrupted, tokens_of
 from tierbus.llm.gate import Gates
-from tierbus.llm.model import ProviderBusy, ProviderLost, ProviderRefused, Question, Reply, StopReason
+from tierbus.llm.model import Model, ProviderBusy, ProviderLost, ProviderRefused, Question, Reply, StopReason
 from tierbus.llm.registry import Models
 from tierbus.stores import Ledger, Output, Outputs
 from tierbus.tiers.catalog import Catalog, ModelSpec
@@ -117,12 +117,13 @@ class Desk:
 
     async def _try(self, ask: Ask, n: int, spec: ModelSpec, tries: _Tries) -> Output | None:
         guess = Usage(input=size_of(ask.question), output=min(ask.question.max_output, spec.max_output) // 2)
+        model = self._models.of(spec)
         async with self._gates.of(spec).enter(ask.priority, guess.input):
             started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time())
             self._afford(ask, started, tries)
             if not await self._ledger.claim(started):
                 return await self._taken(ask, started, tries)
-            return await self._call(ask, spec, started, tries)
+            return await self._call(ask, model, started, tries)
 
     def _afford(self, ask: Ask, started: CallRecorded, tries: _Tries) -> None:
         if ask.budget_nano_usd is None:
@@ -154,13 +155,13 @@ class Desk:
         tries.last_error = before.error or tries.last_error
         return None
 
-    async def _call(self, ask: Ask, spec: ModelSpec, started: CallRecorded, tries: _Tries) -> Output | None:
+    async def _call(self, ask: Ask, model: Model, started: CallRecorded, tries: _Tries) -> Output | None:
         if not await ask.wanted():
             await self._ledger.close(failed(started, "not sent: the run has ended", 0.0))
             raise Cancelled(f"run {ask.slot.run} no longer wants {ask.slot.id}")
         begun = time.monotonic()
         try:
-            reply = await self._models.of(spec).ask(ask.question, min(self._timeout_s, spec.timeout_s))
+            reply = await model.ask(ask.question, min(self._timeout_s, model.spec.timeout_s))
         except ProviderBusy as error:
             tries.busy_s.append(error.retry_after_s or 0.0)
             closed = failed(started, str(error), time.monotonic() - begun, error.request_id)
@@ -172,11 +173,11 @@ class Desk:
             await self._ledger.close(interrupted(started, "stopped while in flight", time.monotonic() - begun))
             raise
         else:
-            return await self._store(ask, spec, started, reply, time.monotonic() - begun, tries)
+            return await self._store(ask, model.spec, started, reply, time.monotonic() - begun, tries)
         await self._ledger.close(closed)
         tries.calls.append(closed)
         tries.last_error = closed.error or closed.status
-        log.warning("desk.call_failed", call=closed.call, model=spec.id, status=closed.status, error=closed.error)
+        log.warning("desk.call_failed", call=closed.call, model=model.spec.id, status=closed.status, error=closed.error)
         return None
 
     async def _store(
