@@ -25,6 +25,8 @@ from tierbus.tiers.catalog import Catalog, ModelSpec
 log = structlog.get_logger(__name__)
 
 BACKOFF_S = 0.5
+ESTIMATED_OUTPUT_TOKENS = 1000
+"""Answer size assumed before a call, for the budget and for calls whose answer nobody got."""
 TAKE_OVER_WAIT_S = limits.ACK_WAIT_S
 
 
@@ -73,6 +75,7 @@ class _Tries:
     calls: list[CallRecorded] = field(default_factory=list)
     last_error: str = "no call was made"
     busy_s: list[float] = field(default_factory=list)
+    refused_by: set[str] = field(default_factory=set)
 
 
 class Desk:
@@ -98,13 +101,20 @@ class Desk:
         """
         specs = self._order(ask)
         tries = _Tries()
+        place = rounds = 0
         for n in range(limits.CALLS_PER_SLOT):
-            spec = specs[n % len(specs)]
-            output = await self._try(ask, n, spec, tries)
+            output = await self._try(ask, n, specs[place], tries)
             if output is not None:
                 return output
-            if (n + 1) % len(specs) == 0:
-                await self._wait(tries, n // len(specs))
+            if specs[place].id in tries.refused_by:
+                specs.pop(place)
+            else:
+                place += 1
+            if not specs:
+                break
+            if place == len(specs):
+                await self._wait(tries, rounds)
+                place, rounds = 0, rounds + 1
         raise Exhausted(f"no model of tier {ask.tier} answered: {tries.last_error}", tuple(tries.calls))
 
     def _order(self, ask: Ask) -> list[ModelSpec]:
@@ -116,7 +126,7 @@ class Desk:
         return [spec for spec in turned if size + ask.question.max_output // 4 <= spec.context_window] or turned
 
     async def _try(self, ask: Ask, n: int, spec: ModelSpec, tries: _Tries) -> Output | None:
-        guess = Usage(input=size_of(ask.question), output=min(ask.question.max_output, spec.max_output) // 2)
+        guess = Usage(input=size_of(ask.question), output=min(ask.question.max_output, spec.max_output, ESTIMATED_OUTPUT_TOKENS))
         model = self._models.of(spec)
         async with self._gates.of(spec).enter(ask.priority, guess.input):
             started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time())
@@ -139,12 +149,13 @@ class Desk:
 
     async def _taken(self, ask: Ask, started: CallRecorded, tries: _Tries) -> Output | None:
         """This call was opened before us: use its answer, or settle it."""
+        before = await self._ledger.last(started) or started
         stored = await self._outputs.get(ask.slot.id)
         if stored is not None:
-            await self._ledger.close(stored.calls[-1])
+            if before.status is CallStatus.STARTED and before.call == stored.calls[-1].call:
+                await self._ledger.close(stored.calls[-1])
             log.info("desk.answer_found", slot=ask.slot.id)
             return stored
-        before = await self._ledger.last(started) or started
         if before.status is CallStatus.STARTED:
             if not ask.again:
                 raise Unavailable(f"another worker is at {before.call}", delay_s=TAKE_OVER_WAIT_S)
@@ -166,6 +177,7 @@ class Desk:
             tries.busy_s.append(error.retry_after_s or 0.0)
             closed = failed(started, str(error), time.monotonic() - begun, error.request_id)
         except ProviderRefused as error:
+            tries.refused_by.add(model.spec.id)
             closed = failed(started, str(error), time.monotonic() - begun, error.request_id)
         except ProviderLost as error:
             closed = interrupted(started, str(error), time.monotonic() - begun)

@@ -1,0 +1,26 @@
+"""A service's parts in memory, for tests with a scripted model."""
+
+from dataclasses import dataclass, field
+
+from tierbus.ledger.desk import Desk
+from tierbus.runs import Runs
+from tierbus.testing.memory import MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
+from tierbus.testing.scripted import Script, ScriptedModels
+from tierbus.tiers.catalog import Catalog, load
+
+
+@dataclass
+class Parts:
+    """Everything a service is made of."""
+
+    script: Script = ()
+    catalog: Catalog = field(default_factory=lambda: load("default"))
+    store: MemoryRuns = field(default_factory=MemoryRuns)
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    outputs: MemoryOutputs = field(default_factory=MemoryOutputs)
+    texts: MemoryTexts = field(default_factory=MemoryTexts)
+
+    def __post_init__(self) -> None:
+        self.models = ScriptedModels(self.script)
+        self.runs = Runs(self.store, self.ledger)
+        self.desk = Desk(self.catalog, self.models, self.ledger, self.outputs)

@@ -1,0 +1,174 @@
+"""The desk: one answer per question, every call in the ledger."""
+
+import asyncio
+
+import pytest
+
+from tests.parts import Parts
+from tests.plans import RUN
+from tierbus import limits
+from tierbus.contracts import CallStatus, Role, Slot, Tier
+from tierbus.errors import Cancelled, Unavailable
+from tierbus.ledger import desk as desk_module
+from tierbus.ledger.desk import Ask, Exhausted, Unaffordable
+from tierbus.llm.model import ProviderBusy, ProviderLost, ProviderRefused, Question, Turn
+from tierbus.testing.scripted import reply
+
+SLOT = Slot(run=RUN, tenant="acme", step="answer", attempt=1, role=Role.EXECUTOR)
+QUESTION = Question(system="Rules.", turns=(Turn("user", "Do it."),))
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "BACKOFF_S", 0.0)
+
+
+def ask(**more: object) -> Ask:
+    return Ask(**{"slot": SLOT, "tier": Tier.SMALL, "question": QUESTION, **more})  # type: ignore[arg-type] # test values by name
+
+
+def statuses(parts: Parts) -> list[tuple[str, str]]:
+    return [(record.call.rsplit(".", 1)[-1], record.status.value) for record in parts.ledger.records]
+
+
+async def test_a_call_is_claimed_before_and_closed_after() -> None:
+    parts = Parts(["The answer."])
+
+    output = await parts.desk.ask(ask())
+
+    assert "The answer." == output.text
+    assert [("0", "started"), ("0", "finished")] == statuses(parts)
+    assert parts.outputs.kept[SLOT.id] == output
+
+
+async def test_the_price_is_the_list_price_of_the_tokens() -> None:
+    """haiku-5-5: 100 input at $0.10/M and 20 output at $0.50/M are $0.00002; opus-5-5 would be $0.0008."""
+    [call] = (await Parts(["x"]).desk.ask(ask())).calls
+
+    assert (20_000, 800_000, False) == (call.cost_nano_usd, call.baseline_nano_usd, call.estimated)
+
+
+async def test_a_busy_model_falls_back_to_the_next_of_the_tier() -> None:
+    parts = Parts([ProviderBusy("HTTP 529: overloaded"), "ok"])
+
+    output = await parts.desk.ask(ask())
+
+    assert ["claude-haiku-5-5", "claude-haiku-4-5-20251001"] == [spec.id for spec, _ in parts.models.asked]
+    assert [CallStatus.FAILED, CallStatus.FINISHED] == [call.status for call in output.calls]
+    assert 0 == output.calls[0].cost_nano_usd
+
+
+async def test_a_lost_call_is_charged_by_estimate_and_marked() -> None:
+    output = await Parts([ProviderLost("no answer in time"), "ok"]).desk.ask(ask())
+
+    lost = output.calls[0]
+    assert (CallStatus.INTERRUPTED, True) == (lost.status, lost.estimated)
+    assert (lost.cost_nano_usd or 0) > 0
+
+
+async def test_a_model_that_refuses_is_not_asked_again() -> None:
+    parts = Parts(lambda _spec, _question: ProviderRefused("HTTP 400: bad request"))
+
+    with pytest.raises(Exhausted, match="HTTP 400") as caught:
+        await parts.desk.ask(ask())
+
+    assert ["claude-haiku-5-5", "claude-haiku-4-5-20251001"] == [call.model for call in caught.value.calls]
+
+
+async def test_a_tier_that_stays_busy_is_exhausted_with_its_calls() -> None:
+    parts = Parts(lambda _spec, _question: ProviderBusy("HTTP 529: overloaded"))
+
+    with pytest.raises(Exhausted, match="HTTP 529") as caught:
+        await parts.desk.ask(ask())
+
+    assert limits.CALLS_PER_SLOT == len(caught.value.calls)
+
+
+async def test_a_long_retry_after_hands_the_message_back_with_that_delay() -> None:
+    parts = Parts(lambda _spec, _question: ProviderBusy("HTTP 429: slow down", retry_after_s=40.0))
+
+    with pytest.raises(Unavailable) as caught:
+        await parts.desk.ask(ask())
+
+    assert 40.0 == caught.value.delay_s
+    assert {CallStatus.STARTED, CallStatus.FAILED} == {record.status for record in parts.ledger.records}
+
+
+async def test_a_stored_answer_is_used_and_not_paid_again() -> None:
+    parts = Parts(["once"])
+    first = await parts.desk.ask(ask())
+
+    second = await parts.desk.ask(ask(again=True))
+
+    assert first == second
+    assert 1 == len(parts.models.asked)
+
+
+async def test_a_call_that_its_maker_did_not_end_is_settled_as_interrupted() -> None:
+    parts = Parts(["anew"])
+    gone = Parts(ledger=parts.ledger, script=[asyncio.CancelledError()])
+    with pytest.raises(asyncio.CancelledError):
+        await gone.desk.ask(ask())
+    del parts.ledger.records[1]
+
+    output = await parts.desk.ask(ask(again=True))
+
+    assert [("0", "started"), ("0", "interrupted"), ("1", "started"), ("1", "finished")] == statuses(parts)
+    assert [CallStatus.INTERRUPTED, CallStatus.FINISHED] == [call.status for call in output.calls]
+
+
+async def test_an_open_call_of_a_first_delivery_is_left_to_its_maker() -> None:
+    parts = Parts(["x"])
+    await parts.desk.ask(ask())
+    del parts.ledger.records[1]
+    parts.outputs.kept.clear()
+
+    with pytest.raises(Unavailable, match="another worker"):
+        await parts.desk.ask(ask(again=False))
+
+
+async def test_a_run_that_ended_is_not_asked_for() -> None:
+    async def ended() -> bool:
+        return False
+
+    parts = Parts(["never said"])
+    with pytest.raises(Cancelled):
+        await parts.desk.ask(ask(wanted=ended))
+
+    assert [] == parts.models.asked
+    assert [("0", "started"), ("0", "failed")] == statuses(parts)
+    assert 0 == parts.ledger.records[-1].cost_nano_usd
+
+
+async def test_a_call_that_the_budget_cannot_pay_is_not_made() -> None:
+    parts = Parts(["never said"])
+
+    with pytest.raises(Unaffordable, match=r"\$0\.000000 of the budget is left"):
+        await parts.desk.ask(ask(budget_nano_usd=1))
+
+    assert [] == parts.models.asked
+
+
+async def test_a_stopped_call_is_in_the_ledger_as_interrupted() -> None:
+    parts = Parts([asyncio.CancelledError()])
+    with pytest.raises(asyncio.CancelledError):
+        await parts.desk.ask(ask())
+
+    assert [("0", "started"), ("0", "interrupted")] == statuses(parts)
+
+
+async def test_a_second_opinion_starts_at_the_next_model() -> None:
+    parts = Parts(["x"])
+
+    await parts.desk.ask(ask(first=1))
+
+    assert ["claude-haiku-4-5-20251001"] == [spec.id for spec, _ in parts.models.asked]
+
+
+async def test_a_question_too_long_for_a_model_goes_to_one_that_holds_it() -> None:
+    parts = Parts([reply("x")])
+    long = Question(system="Rules.", turns=(Turn("user", "x" * 1_200_000),))
+
+    await parts.desk.ask(ask(first=1, question=long))
+
+    assert ["claude-haiku-5-5"] == [spec.id for spec, _ in parts.models.asked]
