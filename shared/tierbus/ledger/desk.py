@@ -149,13 +149,14 @@ class Desk:
 
     async def _taken(self, ask: Ask, started: CallRecorded, tries: _Tries) -> Output | None:
         """This call was opened before us: use its answer, or settle it."""
-        before = await self._ledger.last(started) or started
         stored = await self._outputs.get(ask.slot.id)
         if stored is not None:
-            if before.status is CallStatus.STARTED and before.call == stored.calls[-1].call:
-                await self._ledger.close(stored.calls[-1])
+            answered = stored.calls[-1]
+            if (await self._ledger.last(answered) or started).status is CallStatus.STARTED:
+                await self._ledger.close(answered)
             log.info("desk.answer_found", slot=ask.slot.id)
             return stored
+        before = await self._ledger.last(started) or started
         if before.status is CallStatus.STARTED:
             if not ask.again:
                 raise Unavailable(f"another worker is at {before.call}", delay_s=TAKE_OVER_WAIT_S)
