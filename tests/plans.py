@@ -24,7 +24,9 @@ NOW = 1_800_000_000.0
 RUN = "0123456789abcdef0123456789abcdef"
 
 
-def decision(route: Route = Route.DIRECT, tier: Tier = Tier.SMALL, review: ReviewLevel = ReviewLevel.STANDARD) -> Decision:
+def decision(
+    route: Route = Route.DIRECT, tier: Tier = Tier.SMALL, review: ReviewLevel = ReviewLevel.STANDARD
+) -> Decision:
     return Decision(route=route, tier=tier, review=review, confidence=0.9, cause="a test")
 
 

@@ -77,7 +77,12 @@ class Bench:
     def facts(self) -> tuple[Any, ...]:
         """Everything that a second delivery must not change."""
         states = {run: state for run, (state, _) in self.parts.store.states.items()}
-        return states, list(self.parts.ledger.records), dict(self.parts.outputs.kept), len(self.parts.models.asked)
+        return (
+            states,
+            list(self.parts.ledger.records),
+            dict(self.parts.outputs.kept),
+            len(self.parts.models.asked),
+        )
 
 
 def released(messages: list[Message]) -> StepReleased:
@@ -158,7 +163,7 @@ async def test_a_task_after_its_cancel_only_hears_that_it_is_cancelled() -> None
     await bench.hear(bench.router, cancel.model_copy(update={"run": run_id("acme", "t-1")}))
     said = await bench.hear(bench.router, task)
 
-    assert ["cancelled"] == [message.status for message in said if isinstance(message, Result)]
+    assert [message.status for message in said if isinstance(message, Result)] == ["cancelled"]
 
 
 async def test_a_stale_attempt_is_not_executed_and_not_judged() -> None:
@@ -167,12 +172,12 @@ async def test_a_stale_attempt_is_not_executed_and_not_judged() -> None:
     await bench.parts.store.write(change.run, 0)
     stale = released(change.messages).model_copy(update={"attempt": 2})
 
-    assert [] == await bench.hear(bench.executor, stale)
+    assert await bench.hear(bench.executor, stale) == []
     judged = StepExecuted(
         run=RUN, step="answer", attempt=2, tier=Tier.MID, priority=Priority.NORMAL, outcome=Outcome.ANSWERED
     )
     await bench.hear(bench.reviewer, judged)
-    assert [] == bench.parts.models.asked
+    assert bench.parts.models.asked == []
 
 
 async def test_a_strict_review_always_asks_the_judge() -> None:
@@ -187,4 +192,4 @@ async def test_a_strict_review_always_asks_the_judge() -> None:
     said = await bench.hear(bench.reviewer, executed)
 
     [result] = [message for message in said if isinstance(message, Result)]
-    assert "judge" == result.steps[0].attempts[0].verdict.rung
+    assert result.steps[0].attempts[0].verdict.rung == "judge"

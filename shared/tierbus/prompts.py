@@ -10,7 +10,20 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-_TAGS = ("task", "attachment", "input", "step", "instruction", "expected", "critique", "answer", "other", "edge-cases", "plan", "errors")
+_TAGS = (
+    "task",
+    "attachment",
+    "input",
+    "step",
+    "instruction",
+    "expected",
+    "critique",
+    "answer",
+    "other",
+    "edge-cases",
+    "plan",
+    "errors",
+)
 _CLOSING = re.compile(rf"<(/?)({'|'.join(_TAGS)})\b", re.IGNORECASE)
 
 

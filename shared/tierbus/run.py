@@ -117,12 +117,7 @@ class Run(Model):
     def awaits(self, step: str, attempt: int) -> bool:
         """Whether this attempt is the one the run waits for."""
         state = self.steps.get(step)
-        return (
-            self.live
-            and state is not None
-            and state.status is StepStatus.RELEASED
-            and state.attempt == attempt
-        )
+        return self.live and state is not None and state.status is StepStatus.RELEASED and state.attempt == attempt
 
 
 class Change(NamedTuple):
@@ -324,9 +319,7 @@ def pending(run: Run) -> list[Message]:
     if run.planning:
         messages.append(PlanRequested(run=run.id, priority=run.priority))
     messages.extend(
-        StepReleased(
-            run=run.id, step=name, attempt=state.attempt, tier=state.tier, priority=run.priority
-        )
+        StepReleased(run=run.id, step=name, attempt=state.attempt, tier=state.tier, priority=run.priority)
         for name, state in run.steps.items()
         if state.status is StepStatus.RELEASED
     )

@@ -38,7 +38,17 @@ def configure(service: str, *, level: str = "info", form: str = "auto", stream: 
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpx2", "httpcore", "httpcore2", "anthropic", "openai", "uvicorn", "uvicorn.error", "faststream"):
+    for noisy in (
+        "httpx",
+        "httpx2",
+        "httpcore",
+        "httpcore2",
+        "anthropic",
+        "openai",
+        "uvicorn",
+        "uvicorn.error",
+        "faststream",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
         processors=[

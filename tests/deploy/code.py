@@ -115,8 +115,4 @@ def tag(image: str) -> str:
 def loose_image(image: str) -> str | None:
     """Why an image is not pinned, or None."""
     found = tag(image)
-    return (
-        f"{image} is not pinned to a tag"
-        if found in {"", "latest"} or not any(map(str.isdigit, found))
-        else None
-    )
+    return f"{image} is not pinned to a tag" if found in {"", "latest"} or not any(map(str.isdigit, found)) else None

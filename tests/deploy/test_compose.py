@@ -58,9 +58,7 @@ def seconds(duration: str) -> int:
 def words(compose: Obj) -> list[str]:
     """Only words that compose knows."""
     wrong = [word for word in compose if word not in TOP and not word.startswith("x-")]
-    return wrong + [
-        f"{name}: {word}" for name, box in compose["services"].items() for word in box.keys() - KEYS
-    ]
+    return wrong + [f"{name}: {word}" for name, box in compose["services"].items() for word in box.keys() - KEYS]
 
 
 def env_names(compose: Obj) -> list[str]:
@@ -70,9 +68,7 @@ def env_names(compose: Obj) -> list[str]:
         env = box.get("environment", {})
         found = [f"{key} is not text" for key, value in env.items() if not isinstance(value, str)]
         if not found:
-            found = (
-                code.wrong_environment(env) if name in dict(ours(compose)) else sorted(set(env) - FOREIGN_ENV)
-            )
+            found = code.wrong_environment(env) if name in dict(ours(compose)) else sorted(set(env) - FOREIGN_ENV)
         wrong += [f"{name}: {problem}" for problem in found]
     return wrong
 
@@ -109,9 +105,7 @@ def hardened(compose: Obj) -> list[str]:
 def pinned(compose: Obj) -> list[str]:
     """Every image has a tag, ours the version of the code."""
     wrong = [code.loose_image(box["image"]) for box in compose["services"].values()]
-    old = [
-        f"{name}: {box['image']}" for name, box in ours(compose) if code.tag(box["image"]) != code.version()
-    ]
+    old = [f"{name}: {box['image']}" for name, box in ours(compose) if code.tag(box["image"]) != code.version()]
     return [problem for problem in wrong if problem] + old
 
 
@@ -132,13 +126,9 @@ def order(compose: Obj) -> list[str]:
     wanted = {name: {"bus-apply": done, "sim": up} for name in SERVICES}
     wanted |= {"bus-apply": {"nats": up}, "nats": {"nats-data": done}}
     services = compose["services"]
-    wrong = [
-        f"{name}: starts too early" for name, ask in wanted.items() if services[name].get("depends_on") != ask
-    ]
+    wrong = [f"{name}: starts too early" for name, ask in wanted.items() if services[name].get("depends_on") != ask]
     asked = {other for ask in wanted.values() for other, how in ask.items() if how == up}
-    return wrong + [
-        f"{name}: nobody sees that it is up" for name in asked if "healthcheck" not in services[name]
-    ]
+    return wrong + [f"{name}: nobody sees that it is up" for name in asked if "healthcheck" not in services[name]]
 
 
 def times(compose: Obj) -> list[str]:
@@ -180,9 +170,7 @@ def test_compose_file_is_right(check: Check) -> None:
 
 
 def test_all_four_services_are_there() -> None:
-    assert {name: box["command"] for name, box in working(filled())} == {
-        name: ["serve", name] for name in SERVICES
-    }
+    assert {name: box["command"] for name, box in working(filled())} == {name: ["serve", name] for name in SERVICES}
 
 
 def test_our_image_is_built_once_from_the_repository() -> None:
@@ -211,13 +199,9 @@ def test_compose_and_the_dev_overlay_run_the_same_images_and_times() -> None:
         assert services[name]["image"] == box["image"]
     for pod, box in checks.ours(dev):
         if pod.owner in SERVICES:
-            here, there = (
-                code.read(env) for env in (services[pod.owner]["environment"], checks.environment(dev, box))
-            )
+            here, there = (code.read(env) for env in (services[pod.owner]["environment"], checks.environment(dev, box)))
             assert (here.drain_s, here.call_timeout_s) == (there.drain_s, there.call_timeout_s)
-            assert (
-                seconds(services[pod.owner]["stop_grace_period"]) == pod.spec["terminationGracePeriodSeconds"]
-            )
+            assert seconds(services[pod.owner]["stop_grace_period"]) == pod.spec["terminationGracePeriodSeconds"]
 
 
 BREAKS: list[tuple[Check, str, Obj, str]] = [

@@ -36,11 +36,7 @@ class Dockerfile(NamedTuple):
 
 def base(file: Dockerfile) -> list[str]:
     """Every stage stands on ARG BASE, which is pinned."""
-    wrong = [
-        code.loose_image(rest.removeprefix("BASE="))
-        for word, rest in file.stages[0]
-        if rest.startswith("BASE=")
-    ]
+    wrong = [code.loose_image(rest.removeprefix("BASE=")) for word, rest in file.stages[0] if rest.startswith("BASE=")]
     stages = [rest for stage in file.stages[1:] for word, rest in stage if word == "FROM"]
     wrong += [f"FROM {rest}" for rest in stages if rest.split()[0] != "${BASE}"]
     return [problem for problem in wrong or ["no ARG BASE"] if problem]
@@ -68,9 +64,7 @@ def lock(file: Dockerfile) -> list[str]:
     """What we stand on is installed by hash and before the sources; nothing is fetched without a hash."""
     build = file.stages[1]
     installs = [index for index, (word, rest) in enumerate(build) if word == "RUN" and "pip install" in rest]
-    sources = [
-        index for index, (word, rest) in enumerate(build) if word == "COPY" and rest.startswith("services")
-    ]
+    sources = [index for index, (word, rest) in enumerate(build) if word == "COPY" and rest.startswith("services")]
     if len(installs) != 2 or len(sources) != 1:
         return ["two installs and one copy of the sources are looked for"]
     first, second = (build[index][1] for index in installs)
@@ -85,13 +79,9 @@ def lock(file: Dockerfile) -> list[str]:
 def read_only(file: Dockerfile) -> list[str]:
     """Nothing is written at run time outside /tmp, and the final stage takes the environment alone."""
     env = " ".join(rest for word, rest in file.stages[-1] if word == "ENV")
-    wrong = [
-        each for each in ("PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1", "HOME=/tmp") if each not in env
-    ]
+    wrong = [each for each in ("PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1", "HOME=/tmp") if each not in env]
     wrong += [
-        rest
-        for word, rest in file.stages[-1]
-        if word in {"COPY", "ADD"} and not rest.startswith("--from=build ")
+        rest for word, rest in file.stages[-1] if word in {"COPY", "ADD"} and not rest.startswith("--from=build ")
     ]
     return wrong + [f"RUN {rest}" for word, rest in file.stages[-1] if word == "RUN"]
 
@@ -100,11 +90,7 @@ def labels(file: Dockerfile) -> list[str]:
     """The image says what it is, of which version."""
     found = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', file.last("LABEL")))
     wrong = sorted(OCI - found.keys())
-    return (
-        wrong
-        if ("ARG", f"VERSION={code.version()}") in file.stages[-1]
-        else [*wrong, "VERSION is not the code's"]
-    )
+    return wrong if ("ARG", f"VERSION={code.version()}") in file.stages[-1] else [*wrong, "VERSION is not the code's"]
 
 
 CHECKS: tuple[Check, ...] = (base, user, start, lock, read_only, labels)
@@ -167,12 +153,7 @@ def test_the_context_is_what_is_copied_and_nothing_else() -> None:
     lines = (code.ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     let_in = {rule[1:] for rule in rules if rule.startswith("!")}
-    copied = {
-        name
-        for word, rest in Dockerfile.parse(TEXT).stages[1]
-        if word == "COPY"
-        for name in rest.split()[:-1]
-    }
+    copied = {name for word, rest in Dockerfile.parse(TEXT).stages[1] if word == "COPY" for name in rest.split()[:-1]}
 
     assert rules[0] == "*"
     assert let_in == copied

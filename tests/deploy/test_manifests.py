@@ -45,9 +45,7 @@ def test_there_is_a_deployment_with_an_account_and_a_disruption_budget_per_servi
 @pytest.mark.parametrize("name", RENDERINGS)
 def test_all_settings_that_services_share_come_from_one_config_map(name: str) -> None:
     sources = {
-        source["configMapRef"]["name"]
-        for _, box in checks.ours(rendered(name))
-        for source in box.get("envFrom", ())
+        source["configMapRef"]["name"] for _, box in checks.ours(rendered(name)) for source in box.get("envFrom", ())
     }
 
     [config] = sources
@@ -67,9 +65,7 @@ def test_the_bus_is_opened_where_its_configuration_says() -> None:
 
 
 def test_a_real_server_accepts_the_bus_configuration() -> None:
-    tried = subprocess.run(
-        [nats_server(), "-t", "-c", code.NATS_CONF], check=False, capture_output=True, text=True
-    )
+    tried = subprocess.run([nats_server(), "-t", "-c", code.NATS_CONF], check=False, capture_output=True, text=True)
 
     assert (0, "is valid" in tried.stderr) == (tried.returncode, True), tried.stderr
 
@@ -129,9 +125,7 @@ def with_key_of_config(key: str) -> Break:
 
 MODEL_KEY = {
     "name": "ANTHROPIC_API_KEY",
-    "valueFrom": {
-        "secretKeyRef": {"name": "tierbus-model-keys", "key": "ANTHROPIC_API_KEY", "optional": True}
-    },
+    "valueFrom": {"secretKeyRef": {"name": "tierbus-model-keys", "key": "ANTHROPIC_API_KEY", "optional": True}},
 }
 BARE = {"name": "bare", "image": "busybox:1.37"}
 NAME = "app.kubernetes.io/name"
@@ -198,9 +192,7 @@ BREAKS: list[tuple[Check, Break, str]] = [
     ),
     (
         checks.selectors,
-        lambda o: deployment(o)["spec"]["selector"].update(
-            matchLabels={"app.kubernetes.io/part-of": "tierbus"}
-        ),
+        lambda o: deployment(o)["spec"]["selector"].update(matchLabels={"app.kubernetes.io/part-of": "tierbus"}),
         "selects",
     ),
     (
@@ -275,9 +267,7 @@ BREAKS: list[tuple[Check, Break, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("check", "damage", "said"), BREAKS, ids=lambda value: getattr(value, "__name__", value)
-)
+@pytest.mark.parametrize(("check", "damage", "said"), BREAKS, ids=lambda value: getattr(value, "__name__", value))
 def test_each_check_finds_what_it_is_for(check: Check, damage: Break, said: str) -> None:
     objects = fresh()
 
@@ -292,11 +282,7 @@ def test_every_check_is_seen_to_fail() -> None:
 
 def test_readme_tells_the_times_as_they_are() -> None:
     text = (code.DEPLOY / "README.md").read_text(encoding="utf-8")
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in text.splitlines()
-        if line.startswith("| ")
-    ]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     told = {
         name: tuple(map(float, row[1:]))
         for row in rows

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.plans import diamond, plans, step
+
 from tierbus import limits
 from tierbus.contracts import Expects, Inputs, Plan, Step
 from tierbus.planner.plan import Facts, check, depths, read
@@ -22,7 +22,7 @@ def changed(plan: Plan, name: str, **update: object) -> Plan:
 @settings(max_examples=200, deadline=None)
 @given(plan=plans())
 def test_every_valid_plan_passes(plan: Plan) -> None:
-    assert [] == check(plan, Facts(attachments=frozenset(), max_depth=7))
+    assert check(plan, Facts(attachments=frozenset(), max_depth=7)) == []
 
 
 def _circle(plan: Plan) -> Plan:
@@ -35,7 +35,10 @@ def _circle(plan: Plan) -> Plan:
 
 BREAKS: dict[str, tuple[Callable[[Plan], Plan], str]] = {
     "circle": (_circle, "circle|itself"),
-    "unknown need": (lambda plan: changed(plan, "last", needs=("ghost",), inputs=Inputs()), "unknown step 'ghost'"),
+    "unknown need": (
+        lambda plan: changed(plan, "last", needs=("ghost",), inputs=Inputs()),
+        "unknown step 'ghost'",
+    ),
     "unknown attachment": (
         lambda plan: changed(plan, "last", inputs=Inputs(attachments=("ghost.txt",))),
         "unknown attachment 'ghost.txt'",
@@ -85,7 +88,7 @@ def test_a_chain_that_is_too_long_is_invalid(length: int) -> None:
 
 
 def test_an_empty_plan_is_invalid() -> None:
-    assert ["the plan has no steps"] == check(Plan(steps=()), FACTS)
+    assert check(Plan(steps=()), FACTS) == ["the plan has no steps"]
 
 
 def test_the_planners_json_text_schema_is_read() -> None:
@@ -93,9 +96,9 @@ def test_the_planners_json_text_schema_is_read() -> None:
 
     plan, problems = read(json.dumps(answer))
 
-    assert [] == problems
+    assert problems == []
     assert plan is not None
-    assert {"type": "object"} == plan.steps[0].expects.json_schema
+    assert plan.steps[0].expects.json_schema == {"type": "object"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,10 @@ def test_the_planners_json_text_schema_is_read() -> None:
         ("[]", "no list `steps`"),
         ('{"steps": [{"id": "Bad Id", "instruction": "x"}]}', "step 'Bad Id': id"),
         ('{"steps": [{"id": "a", "instruction": "x", "tier": "giant"}]}', "step 'a': tier"),
-        ('{"steps": [{"id": "a", "instruction": "x", "expects": {"json_schema": "{"}}]}', "json_schema is not JSON"),
+        (
+            '{"steps": [{"id": "a", "instruction": "x", "expects": {"json_schema": "{"}}]}',
+            "json_schema is not JSON",
+        ),
         ('{"steps": ["a"]}', "step 0"),
     ],
 )
@@ -117,7 +123,7 @@ def test_what_is_no_plan_is_refused_with_the_value(answer: str, reason: str) -> 
 
 
 def test_the_diamond_has_depth_three() -> None:
-    assert {"split": 1, "left": 2, "right": 2, "join": 3} == depths(diamond())
+    assert depths(diamond()) == {"split": 1, "left": 2, "right": 2, "join": 3}
 
 
 def test_a_step_needs_an_instruction() -> None:

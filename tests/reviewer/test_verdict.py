@@ -58,7 +58,7 @@ def test_a_failed_check_climbs_with_the_failure_as_critique() -> None:
     verdict = of_checks(check("short", Expects(min_chars=10)), (Rung.CHECKS, Rung.JUDGE))
 
     assert verdict is not None
-    assert (VerdictKind.ESCALATE, "checks") == (verdict.kind, verdict.rung)
+    assert (verdict.kind, verdict.rung) == (VerdictKind.ESCALATE, "checks")
     assert "at least 10" in verdict.critique
 
 
@@ -103,4 +103,8 @@ def test_agreement_ignores_form_but_not_content(first: str, second: str, media: 
 def test_a_judges_rejection_carries_its_critique() -> None:
     verdict = of_judge({"verdict": "reject", "reason": "wrong sum", "critique": "add the tax"})
 
-    assert (VerdictKind.ESCALATE, "wrong sum", "add the tax") == (verdict.kind, verdict.reason, verdict.critique)
+    assert (
+        verdict.kind,
+        verdict.reason,
+        verdict.critique,
+    ) == (VerdictKind.ESCALATE, "wrong sum", "add the tax")

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.plans import NOW, RUN, ancestors, diamond, judged, new_run, planned, plans
+
 from tierbus import limits
 from tierbus.contracts import (
     CallRecorded,
@@ -30,13 +30,13 @@ def released(messages: list[Message]) -> list[tuple[str, int, Tier]]:
 def test_a_direct_run_releases_its_only_step_on_the_decided_tier() -> None:
     change = begin(new_run(tier=Tier.MID), NOW)
 
-    assert [("answer", 1, Tier.MID)] == released(change.messages)
+    assert released(change.messages) == [("answer", 1, Tier.MID)]
 
 
 def test_a_planned_run_asks_for_a_plan_and_releases_nothing() -> None:
     change = begin(new_run(Route.PLAN), NOW)
 
-    assert [] == released(change.messages)
+    assert released(change.messages) == []
     assert any(isinstance(message, PlanRequested) for message in change.messages)
 
 
@@ -56,7 +56,7 @@ def test_both_branches_of_a_diamond_are_released_together() -> None:
 
     change = advance(run, judged("split", 1, VerdictKind.ACCEPT), NOW)
 
-    assert [("left", 1, Tier.SMALL), ("right", 1, Tier.SMALL)] == released(change.messages)
+    assert released(change.messages) == [("left", 1, Tier.SMALL), ("right", 1, Tier.SMALL)]
 
 
 def test_the_join_waits_for_both_branches() -> None:
@@ -65,14 +65,14 @@ def test_the_join_waits_for_both_branches() -> None:
     one = advance(run, judged("left", 1, VerdictKind.ACCEPT), NOW)
     both = advance(one.run, judged("right", 1, VerdictKind.ACCEPT), NOW)
 
-    assert [] == released(one.messages)
-    assert [("join", 1, Tier.SMALL)] == released(both.messages)
+    assert released(one.messages) == []
+    assert released(both.messages) == [("join", 1, Tier.SMALL)]
 
 
 def test_a_rejected_attempt_climbs_one_tier_with_the_critique() -> None:
     change = advance(begin(new_run(), NOW).run, judged("answer", 1, VerdictKind.ESCALATE), NOW)
 
-    assert [("answer", 2, Tier.MID)] == released(change.messages)
+    assert released(change.messages) == [("answer", 2, Tier.MID)]
     assert change.run.steps["answer"].critique == "mend it"
 
 
@@ -107,8 +107,8 @@ def test_a_closing_run_releases_nothing_and_ends_with_the_ledgers_calls() -> Non
 
     ended = finish(run, [call], NOW + 1).run
 
-    assert [] == released(pending(run))
-    assert (TaskStatus.CANCELLED, "not wanted", 7) == (ended.status, ended.reason, ended.cost_nano_usd)
+    assert released(pending(run)) == []
+    assert (ended.status, ended.reason, ended.cost_nano_usd) == (TaskStatus.CANCELLED, "not wanted", 7)
 
 
 def test_closing_twice_keeps_the_first_reason() -> None:
@@ -137,7 +137,9 @@ def test_the_timer_is_not_set_again_before_it_rang() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(plan=plans(), data=st.data())
-def test_any_valid_plan_runs_every_step_once_in_order_whatever_the_interleaving(plan: Plan, data: st.DataObject) -> None:
+def test_any_valid_plan_runs_every_step_once_in_order_whatever_the_interleaving(
+    plan: Plan, data: st.DataObject
+) -> None:
     """Completions in any order, rejections on lower tiers, and every message possibly delivered again."""
     run = planned(plan)
     before = ancestors(plan)
@@ -184,7 +186,7 @@ def test_whatever_fails_the_run_ends_and_nothing_more_is_released(plan: Plan, da
         queue += released(change.messages)
         run = change.run
     if run.closing:
-        assert [] == released(pending(run))
+        assert released(pending(run)) == []
         run = finish(run, run.calls, NOW).run
 
     assert run.status in (TaskStatus.SUCCEEDED, TaskStatus.FAILED)

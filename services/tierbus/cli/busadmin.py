@@ -23,8 +23,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @bus.command("apply")
 def apply(
-    replicas: Annotated[int | None, typer.Option("--replicas", help="Copies of every stream; default TIERBUS_NATS_REPLICAS.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; report drift and exit 6 if there is any.")] = False,
+    replicas: Annotated[
+        int | None, typer.Option("--replicas", help="Copies of every stream; default TIERBUS_NATS_REPLICAS.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; report drift and exit 6 if there is any.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Create or update streams and consumers; fails on what cannot be changed in place."""
@@ -96,7 +100,9 @@ def listed(as_json: Json = False) -> None:
 
 
 @dead.command("show")
-def show(identity: Annotated[str, typer.Argument(metavar="ID", help="An id from `tierbus dead list`.")]) -> None:
+def show(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="An id from `tierbus dead list`.")],
+) -> None:
     """Print one dead letter whole, as JSON."""
     print(_find(identity, as_json=False).model_dump_json(indent=2, exclude_none=True))
 
@@ -104,7 +110,9 @@ def show(identity: Annotated[str, typer.Argument(metavar="ID", help="An id from 
 @dead.command("redrive")
 def redrive(
     identity: Annotated[str, typer.Argument(metavar="ID", help="An id from `tierbus dead list`.")],
-    body: Annotated[Path | None, typer.Option("--body", help="Publish this file's text instead of the old body.")] = None,
+    body: Annotated[
+        Path | None, typer.Option("--body", help="Publish this file's text instead of the old body.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Publish a dead letter's message again where it came from."""
@@ -127,7 +135,11 @@ async def _letters() -> list[DeadLettered]:
 def _find(identity: str, *, as_json: bool) -> DeadLettered:
     found = [letter for letter in run(_letters(), as_json=as_json) if _id(letter) == identity]
     if not found:
-        fail(f"there is no dead letter {identity!r}; `tierbus dead list` shows them", Exit.USAGE, as_json=as_json)
+        fail(
+            f"there is no dead letter {identity!r}; `tierbus dead list` shows them",
+            Exit.USAGE,
+            as_json=as_json,
+        )
     return found[-1]
 
 

@@ -18,7 +18,16 @@ from tierbus.bus.client import Client, Published, client
 from tierbus.cli.output import Exit, err, fail, out, percent, tier_path, usd
 from tierbus.cli.show import STATUS_STYLE, bill, path_of, saving, step_tree
 from tierbus.cli.stack import Stack
-from tierbus.contracts import Message, Result, StepReviewed, StepStarted, TaskPlanned, TaskRouted, TaskStatus, VerdictKind
+from tierbus.contracts import (
+    Message,
+    Result,
+    StepReviewed,
+    StepStarted,
+    TaskPlanned,
+    TaskRouted,
+    TaskStatus,
+    VerdictKind,
+)
 from tierbus.errors import TierbusError
 from tierbus.settings import Settings
 from tierbus.testing.sim.script import Scenario, load_scenarios
@@ -68,7 +77,9 @@ def demo(
     if not scenarios:
         fail(f"no scenario is called {', '.join(only or [])}", Exit.USAGE)
     simulated = models == "sim"
-    err.print(f"{'SIMULATED models (scripted answers, real prices)' if simulated else f'models: {models}'}; {len(scenarios)} tasks")
+    err.print(
+        f"{'SIMULATED models (scripted answers, real prices)' if simulated else f'models: {models}'}; {len(scenarios)} tasks"
+    )
     with tempfile.TemporaryDirectory(prefix="tierbus-demo-") as folder:
         log = Path(folder) / "services.log"
         with log.open("w", encoding="utf-8") as lines:
@@ -187,7 +198,9 @@ def _print_totals(results: list[Result], ledger_nano_usd: int) -> None:
     done = [result for result in results if result.status is TaskStatus.SUCCEEDED and result.baseline]
     baseline = sum(result.baseline.cost_nano_usd or 0 for result in done if result.baseline)
     same = "the same as" if ledger_nano_usd == total else "NOT the same as"
-    out.print(f"{len(results)} tasks, {len(done)} succeeded, {usd(total)} spent: {same} the ledger's sum, {usd(ledger_nano_usd)}.")
+    out.print(
+        f"{len(results)} tasks, {len(done)} succeeded, {usd(total)} spent: {same} the ledger's sum, {usd(ledger_nano_usd)}."
+    )
     if baseline:
         out.print(
             f"The succeeded ones on the frontier tier alone: {usd(baseline)}; everything above, failures included: "

@@ -16,7 +16,20 @@ app = typer.Typer(
     help="Publish tasks to a bus; the cheapest model that does each well does it.",
     epilog="Exit codes: 0 done, 1 the task did not succeed, 2 wrong use, 3 rejected, 4 no bus, 5 timed out, 6 misconfigured.",
 )
-COMMANDS: tuple[Callable[..., None], ...] = (up.up, up.serve, tasks.submit, tasks.watch, tasks.result, tasks.cancel, tasks.tasks, money.costs, money.tiers, demo.demo, up.doctor, up.sim)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    up.up,
+    up.serve,
+    tasks.submit,
+    tasks.watch,
+    tasks.result,
+    tasks.cancel,
+    tasks.tasks,
+    money.costs,
+    money.tiers,
+    demo.demo,
+    up.doctor,
+    up.sim,
+)
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(busadmin.dead, name="dead")

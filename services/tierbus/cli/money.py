@@ -41,7 +41,17 @@ _KEYS: dict[By, Callable[[CallRecorded], str]] = {
     By.TENANT: lambda call: call.tenant,
     By.DAY: lambda call: datetime.fromtimestamp(call.started_at, UTC).date().isoformat(),
 }
-_FIELDS = ("calls", "failed", "interrupted", "unpriced", "open", "input", "output", "cache_read", "cache_write")
+_FIELDS = (
+    "calls",
+    "failed",
+    "interrupted",
+    "unpriced",
+    "open",
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+)
 
 
 def costs(
@@ -138,7 +148,17 @@ def tiers(
         return
     for catalog in catalogs:
         table = Table(title=f"{catalog.name}: {catalog.about}", title_justify="left")
-        columns = ("tier", "model", "provider", "price", "window", "max_output", "concurrency", "requests_per_min", "tokens_per_min")
+        columns = (
+            "tier",
+            "model",
+            "provider",
+            "price",
+            "window",
+            "max_output",
+            "concurrency",
+            "requests_per_min",
+            "tokens_per_min",
+        )
         for column in columns:
             table.add_column(column.replace("_", " "), justify="right" if column in columns[4:] else "left")
         for row in rows:

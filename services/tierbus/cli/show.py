@@ -39,7 +39,9 @@ def line(event: Message) -> str:
     match event:
         case TaskRouted():
             tier = "" if event.decision.route == "plan" else f" on {event.decision.tier}"
-            return f"routed   {event.decision.route}{tier}, review {event.decision.review}: {escape(event.decision.cause)}"
+            return (
+                f"routed   {event.decision.route}{tier}, review {event.decision.review}: {escape(event.decision.cause)}"
+            )
         case TaskPlanned() if event.fallback:
             return f"planned  no plan, one step on the frontier: {escape(event.fallback)}"
         case TaskPlanned():
@@ -96,7 +98,7 @@ def bill(title: str, rows: Iterable[tuple[str, int, int, int, int]]) -> Table:
     listed = list(rows)
     total = sum(row[4] for row in listed)
     table = Table(title=title, title_justify="left")
-    table.add_column(title.split()[-1])
+    table.add_column(title.rsplit(maxsplit=1)[-1])
     for name in ("calls", "tokens in", "tokens out", "cost", "share"):
         table.add_column(name, justify="right")
     for name, calls, tokens_in, tokens_out, cost in listed:

@@ -145,7 +145,9 @@ class Stack:
 
     def _start_models(self) -> None:
         if self.models == "sim":
-            self.model_url = self._announced("sim", ["-m", "tierbus.testing.sim.serve", "--port", "0", *self.sim_options])
+            self.model_url = self._announced(
+                "sim", ["-m", "tierbus.testing.sim.serve", "--port", "0", *self.sim_options]
+            )
         elif self.models == "local":
             self.model_url = self._announced("local", ["-m", "tierbus.llm.local", "--port", "0"])
 
@@ -164,7 +166,9 @@ class Stack:
         port = free_port()
         place = sum(process.name.split("-")[0] == name for process in self.processes)
         label = f"{name}-{place + 1}" if place else name
-        process = self._spawn(label, [sys.executable, "-m", "tierbus.cli.entry", "serve", name], TIERBUS_HEALTH_PORT=str(port))
+        process = self._spawn(
+            label, [sys.executable, "-m", "tierbus.cli.entry", "serve", name], TIERBUS_HEALTH_PORT=str(port)
+        )
         self.health[label] = f"http://127.0.0.1:{port}"
         return process
 
@@ -187,7 +191,12 @@ class Stack:
         return given
 
     def _spawn(
-        self, name: str, command: list[str], stdout: int | IO[str] | None = None, stderr: IO[str] | None = None, **env: str
+        self,
+        name: str,
+        command: list[str],
+        stdout: int | IO[str] | None = None,
+        stderr: IO[str] | None = None,
+        **env: str,
     ) -> Process:
         popen = subprocess.Popen(  # noqa: S603 - our own programs
             command,

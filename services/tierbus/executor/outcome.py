@@ -25,7 +25,9 @@ def read(output: Output, schema: dict[str, Any] | None) -> Read:
         return Read(Outcome.REFUSED, None, ("the model declined",))
     if schema is None:
         text = output.text.strip()
-        return Read(Outcome.ANSWERED, Content.of(text)) if text else Read(Outcome.INVALID, None, ("the answer is empty",))
+        return (
+            Read(Outcome.ANSWERED, Content.of(text)) if text else Read(Outcome.INVALID, None, ("the answer is empty",))
+        )
     try:
         value = parse_json(output.text)
     except ValueError as error:

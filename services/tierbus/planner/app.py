@@ -85,9 +85,7 @@ class Planner:
         fallback = None if planned.plan else planned.why
         messages = await self.runs.commit(
             run.id,
-            lambda run, _now: adopt(
-                run, plan, planned.calls, queue_s, repaired=planned.repaired, fallback=fallback
-            ),
+            lambda run, _now: adopt(run, plan, planned.calls, queue_s, repaired=planned.repaired, fallback=fallback),
             read=(run, revision),
         )
         told = TaskPlanned(
@@ -114,7 +112,11 @@ class Planner:
         errors = prompts.fenced("errors", "\n".join(problems))
         turns = (*first.turns, Turn("assistant", output.text or "{}"), Turn("user", _repair(errors)))
         second = Question(
-            first.system, turns, shared=first.shared, json_schema=first.json_schema, max_output=first.max_output
+            first.system,
+            turns,
+            shared=first.shared,
+            json_schema=first.json_schema,
+            max_output=first.max_output,
         )
         try:
             repaired = await self._ask(run, second, 1, output.calls, delivery)
@@ -131,7 +133,8 @@ class Planner:
             return None, ["the plan was cut off: write a shorter one"]
         spent = sum(call.cost_nano_usd or 0 for call in calls)
         facts = Facts(
-            attachments=frozenset(item.name for item in run.attachments), budget_nano_usd=budget_left(run, spent)
+            attachments=frozenset(item.name for item in run.attachments),
+            budget_nano_usd=budget_left(run, spent),
         )
         plan, problems = read(text)
         if plan is not None:
@@ -163,8 +166,7 @@ class Planner:
     async def _question(self, run: Run) -> Question:
         task = await self.texts.read(run.prompt) if run.prompt else ""
         parts = [prompts.fenced("task", task)]
-        for item in run.attachments:
-            parts.append(await self._shown(item))
+        parts += [await self._shown(item) for item in run.attachments]
         expected = expectations(run.expects)
         if expected:
             parts.append(prompts.fenced("expected", expected))
@@ -179,7 +181,9 @@ class Planner:
 
     async def _shown(self, item: Attachment) -> str:
         text = await self.texts.read(item.content)
-        shown = text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}\n[{len(text) - SHOWN_CHARS} more characters]"
+        shown = (
+            text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}\n[{len(text) - SHOWN_CHARS} more characters]"
+        )
         return prompts.fenced("attachment", shown, name=item.name)
 
 

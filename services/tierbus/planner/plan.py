@@ -103,7 +103,9 @@ def _inputs(plan: Plan, facts: Facts) -> list[str]:
             for name in step.inputs.attachments
             if name not in facts.attachments
         ]
-        problems += [f"step {step.id!r} uses the unknown tool {name!r}" for name in step.tools if name not in facts.tools]
+        problems += [
+            f"step {step.id!r} uses the unknown tool {name!r}" for name in step.tools if name not in facts.tools
+        ]
     return problems
 
 

@@ -69,9 +69,7 @@ def _schema(text: str, expects: Expects) -> list[str]:
 
 def _facts(text: str, expects: Expects) -> list[str]:
     lower = _SPACE.sub(" ", text).lower()
-    return [
-        f"{fact!r} is not mentioned" for fact in expects.must_mention if _SPACE.sub(" ", fact).lower() not in lower
-    ]
+    return [f"{fact!r} is not mentioned" for fact in expects.must_mention if _SPACE.sub(" ", fact).lower() not in lower]
 
 
 def _length(text: str, expects: Expects) -> list[str]:
@@ -87,9 +85,13 @@ def of_checks(checked: Checked, rungs: tuple[Rung, ...]) -> Verdict | None:
     """The verdict of the free checks, or None where a higher rung must speak."""
     if checked.failures:
         told = "; ".join(checked.failures)[:1000]
-        return Verdict(kind=VerdictKind.ESCALATE, rung="checks", reason=told, critique=f"It failed these checks: {told}")
+        return Verdict(
+            kind=VerdictKind.ESCALATE, rung="checks", reason=told, critique=f"It failed these checks: {told}"
+        )
     if len(rungs) == 1:
-        reason = "every free check passed" if checked.sure else "nothing speaks against it; no further review was asked for"
+        reason = (
+            "every free check passed" if checked.sure else "nothing speaks against it; no further review was asked for"
+        )
         return Verdict(kind=VerdictKind.ACCEPT, rung="checks", reason=reason)
     return None
 

@@ -75,7 +75,10 @@ def _complexity_rules(seen: Signals) -> list[_Rule]:
         _Rule(f"{seen.items} items asked for", min(0.3, 0.1 * (seen.items - 1)) if seen.items > 1 else 0.0),
         _Rule("one thing after another", 0.15 if seen.chained else 0.0),
         _Rule("material in several places", 0.15 if seen.spread else 0.0),
-        _Rule(f"{seen.attachments} attachments", min(0.3, 0.1 * seen.attachments) if seen.attachments > 1 else 0.0),
+        _Rule(
+            f"{seen.attachments} attachments",
+            min(0.3, 0.1 * seen.attachments) if seen.attachments > 1 else 0.0,
+        ),
         _Rule("hard problem vocabulary", min(0.3, 0.2 * seen.hard_words)),
     ]
 
@@ -88,7 +91,14 @@ def _confidence(complexity: float, rules: list[_Rule]) -> float:
 
 
 def decide(
-    seen: Signals, scores: Scores, *, risk: Risk, hints: Hints, catalog: Catalog, at: float, decided_by: DecidedBy
+    seen: Signals,
+    scores: Scores,
+    *,
+    risk: Risk,
+    hints: Hints,
+    catalog: Catalog,
+    at: float,
+    decided_by: DecidedBy,
 ) -> Decision:
     """The route, the starting tier and the review level.
 
@@ -146,9 +156,7 @@ def _needed_tier(scores: Scores, risk: Risk, hints: Hints) -> tuple[Tier, str]:
     return Tier.SMALL, ""
 
 
-def _cheapest_fitting(
-    seen: Signals, needed: Tier, hints: Hints, catalog: Catalog, at: float
-) -> tuple[Tier, str]:
+def _cheapest_fitting(seen: Signals, needed: Tier, hints: Hints, catalog: Catalog, at: float) -> tuple[Tier, str]:
     """The cheapest tier, `needed` or above, that holds the task; long prompts may cost less one tier up."""
     order = list(Tier)
     candidates = [tier for tier in order[order.index(needed) :] if _fits(seen.total_tokens, tier, catalog)]

@@ -18,30 +18,210 @@ _ITEM = re.compile(r"^\s*(?:[-*•]|\d+[.)]|\(?[a-z]\))\s+\S", re.MULTILINE)
 _WORD = re.compile(r"[a-zäöüßéèà]+(?:-[a-zäöüß]+)?", re.IGNORECASE)
 
 PLAIN = frozenset(
-    "translate classify extract rewrite rephrase convert format list label tag sort proofread correct shorten title count"
-    " transcribe normalise normalize categorise categorize paraphrase spell reply answer clean".split()
+    [
+        "translate",
+        "classify",
+        "extract",
+        "rewrite",
+        "rephrase",
+        "convert",
+        "format",
+        "list",
+        "label",
+        "tag",
+        "sort",
+        "proofread",
+        "correct",
+        "shorten",
+        "title",
+        "count",
+        "transcribe",
+        "normalise",
+        "normalize",
+        "categorise",
+        "categorize",
+        "paraphrase",
+        "spell",
+        "reply",
+        "answer",
+        "clean",
+    ]
 )
 WORK = frozenset(
-    "compare analyse analyze summarise summarize evaluate research investigate plan design write draft review explain"
-    " recommend reconcile derive estimate rank identify propose assess combine merge reconstruct determine prepare compile"
-    " migrate refactor implement diagnose trace prioritise prioritize outline".split()
+    [
+        "compare",
+        "analyse",
+        "analyze",
+        "summarise",
+        "summarize",
+        "evaluate",
+        "research",
+        "investigate",
+        "plan",
+        "design",
+        "write",
+        "draft",
+        "review",
+        "explain",
+        "recommend",
+        "reconcile",
+        "derive",
+        "estimate",
+        "rank",
+        "identify",
+        "propose",
+        "assess",
+        "combine",
+        "merge",
+        "reconstruct",
+        "determine",
+        "prepare",
+        "compile",
+        "migrate",
+        "refactor",
+        "implement",
+        "diagnose",
+        "trace",
+        "prioritise",
+        "prioritize",
+        "outline",
+    ]
 )
 HARD = frozenset(
-    "architecture trade-off trade-offs strategy root-cause prove proof theorem optimise optimize concurrency deadlock"
-    " negotiate forecast counterfactual threat due-diligence migration".split()
+    [
+        "architecture",
+        "trade-off",
+        "trade-offs",
+        "strategy",
+        "root-cause",
+        "prove",
+        "proof",
+        "theorem",
+        "optimise",
+        "optimize",
+        "concurrency",
+        "deadlock",
+        "negotiate",
+        "forecast",
+        "counterfactual",
+        "threat",
+        "due-diligence",
+        "migration",
+    ]
 )
-SEQUENCE = ("then ", "after that", "afterwards", "finally", "based on that", "from these", "first,", "in a second step")
-SPREAD = ("each of", "across ", "all of the", "both documents", "between the", "every document", "the attached documents")
+SEQUENCE = (
+    "then ",
+    "after that",
+    "afterwards",
+    "finally",
+    "based on that",
+    "from these",
+    "first,",
+    "in a second step",
+)
+SPREAD = (
+    "each of",
+    "across ",
+    "all of the",
+    "both documents",
+    "between the",
+    "every document",
+    "the attached documents",
+)
 DOMAINS = {
-    "law": frozenset("contract clause liability indemnity jurisdiction statute gdpr warranty termination compliance nda".split()),
-    "medicine": frozenset("patient dosage diagnosis clinical symptom contraindication therapy medication oncology".split()),
-    "finance": frozenset("ebitda amortisation amortization ledger audit vat hedge covenant valuation accrual ifrs".split()),
-    "security": frozenset("cve exploit vulnerability injection privilege authentication cryptography tls pentest".split()),
-    "engineering": frozenset("kernel compiler kubernetes database schema mutex latency throughput sql regex protocol".split()),
+    "law": frozenset(
+        [
+            "contract",
+            "clause",
+            "liability",
+            "indemnity",
+            "jurisdiction",
+            "statute",
+            "gdpr",
+            "warranty",
+            "termination",
+            "compliance",
+            "nda",
+        ]
+    ),
+    "medicine": frozenset(
+        [
+            "patient",
+            "dosage",
+            "diagnosis",
+            "clinical",
+            "symptom",
+            "contraindication",
+            "therapy",
+            "medication",
+            "oncology",
+        ]
+    ),
+    "finance": frozenset(
+        [
+            "ebitda",
+            "amortisation",
+            "amortization",
+            "ledger",
+            "audit",
+            "vat",
+            "hedge",
+            "covenant",
+            "valuation",
+            "accrual",
+            "ifrs",
+        ]
+    ),
+    "security": frozenset(
+        [
+            "cve",
+            "exploit",
+            "vulnerability",
+            "injection",
+            "privilege",
+            "authentication",
+            "cryptography",
+            "tls",
+            "pentest",
+        ]
+    ),
+    "engineering": frozenset(
+        [
+            "kernel",
+            "compiler",
+            "kubernetes",
+            "database",
+            "schema",
+            "mutex",
+            "latency",
+            "throughput",
+            "sql",
+            "regex",
+            "protocol",
+        ]
+    ),
 }
 RISKY = frozenset(
-    "production payment refund delete irreversible legal lawsuit patient dosage safety regulator customer-facing sign"
-    " contract compliance medication termination penalty".split()
+    [
+        "production",
+        "payment",
+        "refund",
+        "delete",
+        "irreversible",
+        "legal",
+        "lawsuit",
+        "patient",
+        "dosage",
+        "safety",
+        "regulator",
+        "customer-facing",
+        "sign",
+        "contract",
+        "compliance",
+        "medication",
+        "termination",
+        "penalty",
+    ]
 )
 
 

@@ -42,7 +42,14 @@ class Bus:
     def over(cls, nc: Client) -> "Bus":
         """All stores over one connection."""
         publisher = Publisher(nc)
-        return cls(publisher, JetRuns(publisher, nc), JetOutputs(publisher), JetTexts(nc), JetLedger(publisher, nc), nc)
+        return cls(
+            publisher,
+            JetRuns(publisher, nc),
+            JetOutputs(publisher),
+            JetTexts(nc),
+            JetLedger(publisher, nc),
+            nc,
+        )
 
     async def on_closing(self, stop: Callable[[str], None]) -> None:
         """Call `stop` with the run whenever a run is ending."""

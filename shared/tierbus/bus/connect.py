@@ -34,7 +34,12 @@ async def connect(settings: Settings, name: str) -> Client:
     async def on_error(error: Exception) -> None:
         errors.append(str(error) or type(error).__name__)
 
-    given = options(settings, name) | {"allow_reconnect": False, "error_cb": on_error}
+    given = options(settings, name) | {
+        "allow_reconnect": False,
+        "max_reconnect_attempts": 1,  # nats-py 2.16 would try for ever with -1, and with 0, before it first connects
+        "reconnect_time_wait": 0.1,
+        "error_cb": on_error,
+    }
     try:
         return await nats.connect(settings.servers, **given)
     except (nats.errors.Error, OSError, TimeoutError) as error:

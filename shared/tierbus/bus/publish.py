@@ -97,8 +97,8 @@ class Publisher:
         try:
             reply = await self._nc.request(subject, data, timeout=ACK_TIMEOUT_S, headers=headers)
         except (
+            TimeoutError,
             nats.errors.TimeoutError,
-            asyncio.TimeoutError,
             nats.errors.NoRespondersError,
             nats.errors.ConnectionClosedError,
             nats.errors.OutboundBufferLimitError,

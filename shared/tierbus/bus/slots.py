@@ -21,7 +21,8 @@ from faststream.nats.subscriber.specification import NatsSubscriberSpecification
 from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.errors import ConnectionClosedError, Error as NatsError
+from nats.errors import ConnectionClosedError
+from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig
 
 from tierbus import limits
@@ -89,7 +90,11 @@ class SlotSubscriber(PullStreamSubscriber):
         self._asked += wanted
         if self._asked == wanted:
             self._heard = time.monotonic()
-        body = {"batch": wanted, "expires": PULL_EXPIRES_S * NANOS, "idle_heartbeat": IDLE_HEARTBEAT_S * NANOS}
+        body = {
+            "batch": wanted,
+            "expires": PULL_EXPIRES_S * NANOS,
+            "idle_heartbeat": IDLE_HEARTBEAT_S * NANOS,
+        }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.consumer.stream}.{self.consumer.name}"
         try:
             await self.connection.publish(subject, json.dumps(body).encode(), reply=self._inbox.subject)
@@ -119,9 +124,7 @@ class SlotSubscriber(PullStreamSubscriber):
             self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._asked)))
             await self._ask()
         else:
-            log.warning(
-                "bus.pull_refused", consumer=self.consumer.name, status=status, why=headers.get("Description")
-            )
+            log.warning("bus.pull_refused", consumer=self.consumer.name, status=status, why=headers.get("Description"))
             self._healthy = False
             self._nudge.set()
 
@@ -170,9 +173,7 @@ class SlotSubscriber(PullStreamSubscriber):
             return
         self._healthy = False
         try:
-            found = await request(
-                self.connection, f"CONSUMER.INFO.{self.consumer.stream}.{self.consumer.name}"
-            )
+            found = await request(self.connection, f"CONSUMER.INFO.{self.consumer.stream}.{self.consumer.name}")
             if "error" in found:
                 log.warning("bus.consumer_missing", consumer=self.consumer.name)
                 await apply_consumer(self.connection, self.consumer)
@@ -218,7 +219,12 @@ def subscribe(broker: NatsBroker, consumer: Consumer, slots: int, drain_s: float
         _outer_config=broker.config,  # type: ignore[arg-type] # as above
         calls=calls,
         specification_config=NatsSubscriberSpecificationConfig(
-            subject=consumer.filter, queue=None, filter_subjects=[], title_=None, description_=None, include_in_schema=True
+            subject=consumer.filter,
+            queue=None,
+            filter_subjects=[],
+            title_=None,
+            description_=None,
+            include_in_schema=True,
         ),
     )
     subscriber = SlotSubscriber(

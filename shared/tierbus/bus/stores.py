@@ -70,9 +70,7 @@ class JetRuns:
             f"tierbus.plan.*.{run}",
             f"tierbus.step.*.*.{run}.*.*",
         ):
-            await self._publisher.request(
-                f"$JS.API.STREAM.PURGE.{WORK}", json.dumps({"filter": subject}).encode()
-            )
+            await self._publisher.request(f"$JS.API.STREAM.PURGE.{WORK}", json.dumps({"filter": subject}).encode())
 
     async def done(self, run: str) -> None:
         body = json.dumps({"filter": f"tierbus.timer.{run}"}).encode()

@@ -1,6 +1,5 @@
 """Between a delivered message and a handler: decode, handle, publish what came back, then settle the message."""
 
-import asyncio
 import base64
 import time
 from typing import NamedTuple
@@ -83,7 +82,7 @@ class Worker:
             await self._publisher.say(*await self._last_words(msg, delivery, error))
         except TierbusError as second:
             delay = second.delay_s if isinstance(second, Unavailable) else 5.0
-            log.error("bus.not_buried", subject=delivery.subject, error=str(second))
+            log.warning("bus.not_buried", subject=delivery.subject, error=str(second))
             await msg.nak(delay=delay)
         else:
             await msg.ack()
@@ -141,5 +140,3 @@ def _text(data: bytes) -> tuple[str | None, str | None]:
         return data.decode(), None
     except UnicodeDecodeError:
         return None, base64.b64encode(data).decode()
-
-

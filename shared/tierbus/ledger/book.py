@@ -86,6 +86,4 @@ def failed(started: CallRecorded, error: str, duration_s: float, request_id: str
 
 def interrupted(started: CallRecorded, error: str, duration_s: float = 0.0) -> CallRecorded:
     """A call whose answer nobody got: it may have been carried out, so it is charged by estimate and marked so."""
-    return started.model_copy(
-        update={"status": CallStatus.INTERRUPTED, "duration_s": duration_s, "error": error[:500]}
-    )
+    return started.model_copy(update={"status": CallStatus.INTERRUPTED, "duration_s": duration_s, "error": error[:500]})

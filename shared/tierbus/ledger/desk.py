@@ -81,7 +81,9 @@ class _Tries:
 class Desk:
     """Asks the models of a catalog, with fallback inside the tier, and keeps the ledger."""
 
-    def __init__(self, catalog: Catalog, models: Models, ledger: Ledger, outputs: Outputs, timeout_s: float = 240.0) -> None:
+    def __init__(
+        self, catalog: Catalog, models: Models, ledger: Ledger, outputs: Outputs, timeout_s: float = 240.0
+    ) -> None:
         self._catalog = catalog
         self._models = models
         self._ledger = ledger
@@ -126,7 +128,10 @@ class Desk:
         return [spec for spec in turned if size + ask.question.max_output // 4 <= spec.context_window] or turned
 
     async def _try(self, ask: Ask, n: int, spec: ModelSpec, tries: _Tries) -> Output | None:
-        guess = Usage(input=size_of(ask.question), output=min(ask.question.max_output, spec.max_output, ESTIMATED_OUTPUT_TOKENS))
+        guess = Usage(
+            input=size_of(ask.question),
+            output=min(ask.question.max_output, spec.max_output, ESTIMATED_OUTPUT_TOKENS),
+        )
         model = self._models.of(spec)
         async with self._gates.of(spec).enter(ask.priority, guess.input):
             started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time())
@@ -190,7 +195,13 @@ class Desk:
         await self._ledger.close(closed)
         tries.calls.append(closed)
         tries.last_error = closed.error or closed.status
-        log.warning("desk.call_failed", call=closed.call, model=model.spec.id, status=closed.status, error=closed.error)
+        log.warning(
+            "desk.call_failed",
+            call=closed.call,
+            model=model.spec.id,
+            status=closed.status,
+            error=closed.error,
+        )
         return None
 
     async def _store(

@@ -89,7 +89,10 @@ def _reply(message: Any, spec: ModelSpec) -> Reply:
     return Reply(
         text="".join(block.text for block in message.content if block.type == "text"),
         usage=Usage(
-            input=used.input_tokens + read + written, output=used.output_tokens, cache_read=read, cache_write=written
+            input=used.input_tokens + read + written,
+            output=used.output_tokens,
+            cache_read=read,
+            cache_write=written,
         ),
         stop=stop,
         model=message.model,

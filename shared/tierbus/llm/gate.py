@@ -60,7 +60,7 @@ class Gate:
     async def _pace(self, tokens: int) -> None:
         if self._limits.requests_per_min is None and self._limits.tokens_per_min is None:
             return
-        while (wait_s := self._wait_s(tokens)) > 0:
+        while (wait_s := self._wait_s(tokens)) > 0:  # noqa: ASYNC110 - it waits for the minute to pass, not for an event
             await asyncio.sleep(wait_s)
         self._recent.append((self._clock(), tokens))
 

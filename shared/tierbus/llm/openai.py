@@ -73,7 +73,9 @@ def _reply(completion: Any, spec: ModelSpec) -> Reply:
     refusal = getattr(choice.message, "refusal", None)
     cached = getattr(used.prompt_tokens_details, "cached_tokens", None) if used else None
     usage = Usage(
-        input=used.prompt_tokens if used else 0, output=used.completion_tokens if used else 0, cache_read=cached or 0
+        input=used.prompt_tokens if used else 0,
+        output=used.completion_tokens if used else 0,
+        cache_read=cached or 0,
     )
     return Reply(
         text=choice.message.content or refusal or "",

@@ -110,7 +110,10 @@ def _by_list(provider: str, name: str, usage: Usage, hour: int) -> Price:
 def _model_price(provider: str, name: str, hour: int) -> ModelPrice | None:
     try:
         found = calc_price(
-            _PROBE, name, provider_id=provider, genai_request_timestamp=datetime.fromtimestamp(hour * _HOUR_S, UTC)
+            _PROBE,
+            name,
+            provider_id=provider,
+            genai_request_timestamp=datetime.fromtimestamp(hour * _HOUR_S, UTC),
         )
     except LookupError:
         return None

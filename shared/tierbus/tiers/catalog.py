@@ -89,9 +89,7 @@ class Catalog(Model):
         for tier, models in self.tiers.items():
             for model in models:
                 if model.provider not in self.providers:
-                    raise ValueError(
-                        f"model {model.id!r} on tier {tier} names the unknown provider {model.provider!r}"
-                    )
+                    raise ValueError(f"model {model.id!r} on tier {tier} names the unknown provider {model.provider!r}")
         return self
 
 

@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-
 from tests.parts import Parts
 from tests.plans import RUN
+
 from tierbus import limits
 from tierbus.contracts import CallStatus, Role, Slot, Tier
 from tierbus.errors import Cancelled, Unavailable
@@ -36,8 +36,8 @@ async def test_a_call_is_claimed_before_and_closed_after() -> None:
 
     output = await parts.desk.ask(ask())
 
-    assert "The answer." == output.text
-    assert [("0", "started"), ("0", "finished")] == statuses(parts)
+    assert output.text == "The answer."
+    assert statuses(parts) == [("0", "started"), ("0", "finished")]
     assert parts.outputs.kept[SLOT.id] == output
 
 
@@ -45,7 +45,7 @@ async def test_the_price_is_the_list_price_of_the_tokens() -> None:
     """haiku-5-5: 100 input at $0.10/M and 20 output at $0.50/M are $0.00002; opus-5-5 would be $0.0008."""
     [call] = (await Parts(["x"]).desk.ask(ask())).calls
 
-    assert (20_000, 800_000, False) == (call.cost_nano_usd, call.baseline_nano_usd, call.estimated)
+    assert (call.cost_nano_usd, call.baseline_nano_usd, call.estimated) == (20_000, 800_000, False)
 
 
 async def test_a_busy_model_falls_back_to_the_next_of_the_tier() -> None:
@@ -53,16 +53,16 @@ async def test_a_busy_model_falls_back_to_the_next_of_the_tier() -> None:
 
     output = await parts.desk.ask(ask())
 
-    assert ["claude-haiku-5-5", "claude-haiku-4-5-20251001"] == [spec.id for spec, _ in parts.models.asked]
-    assert [CallStatus.FAILED, CallStatus.FINISHED] == [call.status for call in output.calls]
-    assert 0 == output.calls[0].cost_nano_usd
+    assert [spec.id for spec, _ in parts.models.asked] == ["claude-haiku-5-5", "claude-haiku-4-5-20251001"]
+    assert [call.status for call in output.calls] == [CallStatus.FAILED, CallStatus.FINISHED]
+    assert output.calls[0].cost_nano_usd == 0
 
 
 async def test_a_lost_call_is_charged_by_estimate_and_marked() -> None:
     output = await Parts([ProviderLost("no answer in time"), "ok"]).desk.ask(ask())
 
     lost = output.calls[0]
-    assert (CallStatus.INTERRUPTED, True) == (lost.status, lost.estimated)
+    assert (lost.status, lost.estimated) == (CallStatus.INTERRUPTED, True)
     assert (lost.cost_nano_usd or 0) > 0
 
 
@@ -72,7 +72,7 @@ async def test_a_model_that_refuses_is_not_asked_again() -> None:
     with pytest.raises(Exhausted, match="HTTP 400") as caught:
         await parts.desk.ask(ask())
 
-    assert ["claude-haiku-5-5", "claude-haiku-4-5-20251001"] == [call.model for call in caught.value.calls]
+    assert [call.model for call in caught.value.calls] == ["claude-haiku-5-5", "claude-haiku-4-5-20251001"]
 
 
 async def test_a_tier_that_stays_busy_is_exhausted_with_its_calls() -> None:
@@ -81,7 +81,7 @@ async def test_a_tier_that_stays_busy_is_exhausted_with_its_calls() -> None:
     with pytest.raises(Exhausted, match="HTTP 529") as caught:
         await parts.desk.ask(ask())
 
-    assert limits.CALLS_PER_SLOT == len(caught.value.calls)
+    assert len(caught.value.calls) == limits.CALLS_PER_SLOT
 
 
 async def test_a_long_retry_after_hands_the_message_back_with_that_delay() -> None:
@@ -90,7 +90,7 @@ async def test_a_long_retry_after_hands_the_message_back_with_that_delay() -> No
     with pytest.raises(Unavailable) as caught:
         await parts.desk.ask(ask())
 
-    assert 40.0 == caught.value.delay_s
+    assert caught.value.delay_s == 40.0
     assert {CallStatus.STARTED, CallStatus.FAILED} == {record.status for record in parts.ledger.records}
 
 
@@ -101,7 +101,7 @@ async def test_a_stored_answer_is_used_and_not_paid_again() -> None:
     second = await parts.desk.ask(ask(again=True))
 
     assert first == second
-    assert 1 == len(parts.models.asked)
+    assert len(parts.models.asked) == 1
 
 
 async def test_a_call_that_its_maker_did_not_end_is_settled_as_interrupted() -> None:
@@ -113,8 +113,8 @@ async def test_a_call_that_its_maker_did_not_end_is_settled_as_interrupted() -> 
 
     output = await parts.desk.ask(ask(again=True))
 
-    assert [("0", "started"), ("0", "interrupted"), ("1", "started"), ("1", "finished")] == statuses(parts)
-    assert [CallStatus.INTERRUPTED, CallStatus.FINISHED] == [call.status for call in output.calls]
+    assert statuses(parts) == [("0", "started"), ("0", "interrupted"), ("1", "started"), ("1", "finished")]
+    assert [call.status for call in output.calls] == [CallStatus.INTERRUPTED, CallStatus.FINISHED]
 
 
 async def test_an_open_call_of_a_first_delivery_is_left_to_its_maker() -> None:
@@ -135,9 +135,9 @@ async def test_a_run_that_ended_is_not_asked_for() -> None:
     with pytest.raises(Cancelled):
         await parts.desk.ask(ask(wanted=ended))
 
-    assert [] == parts.models.asked
-    assert [("0", "started"), ("0", "failed")] == statuses(parts)
-    assert 0 == parts.ledger.records[-1].cost_nano_usd
+    assert parts.models.asked == []
+    assert statuses(parts) == [("0", "started"), ("0", "failed")]
+    assert parts.ledger.records[-1].cost_nano_usd == 0
 
 
 async def test_a_call_that_the_budget_cannot_pay_is_not_made() -> None:
@@ -146,7 +146,7 @@ async def test_a_call_that_the_budget_cannot_pay_is_not_made() -> None:
     with pytest.raises(Unaffordable, match=r"\$0\.000000 of the budget is left"):
         await parts.desk.ask(ask(budget_nano_usd=1))
 
-    assert [] == parts.models.asked
+    assert parts.models.asked == []
 
 
 async def test_a_stopped_call_is_in_the_ledger_as_interrupted() -> None:
@@ -154,7 +154,7 @@ async def test_a_stopped_call_is_in_the_ledger_as_interrupted() -> None:
     with pytest.raises(asyncio.CancelledError):
         await parts.desk.ask(ask())
 
-    assert [("0", "started"), ("0", "interrupted")] == statuses(parts)
+    assert statuses(parts) == [("0", "started"), ("0", "interrupted")]
 
 
 async def test_a_second_opinion_starts_at_the_next_model() -> None:
@@ -162,7 +162,7 @@ async def test_a_second_opinion_starts_at_the_next_model() -> None:
 
     await parts.desk.ask(ask(first=1))
 
-    assert ["claude-haiku-4-5-20251001"] == [spec.id for spec, _ in parts.models.asked]
+    assert [spec.id for spec, _ in parts.models.asked] == ["claude-haiku-4-5-20251001"]
 
 
 async def test_a_question_too_long_for_a_model_goes_to_one_that_holds_it() -> None:
@@ -171,4 +171,4 @@ async def test_a_question_too_long_for_a_model_goes_to_one_that_holds_it() -> No
 
     await parts.desk.ask(ask(first=1, question=long))
 
-    assert ["claude-haiku-5-5"] == [spec.id for spec, _ in parts.models.asked]
+    assert [spec.id for spec, _ in parts.models.asked] == ["claude-haiku-5-5"]

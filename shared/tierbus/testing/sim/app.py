@@ -104,7 +104,7 @@ class Sim:
         self.book.forget()
 
 
-class _Gone(Exception):  # noqa: N818 - named for what happened
+class _Gone(Exception):
     """The client went away."""
 
 
@@ -200,9 +200,7 @@ class Door:
         headers = [(b"retry-after", f"{retry_after_s:g}".encode())] if retry_after_s is not None else []
         await self.send(send, served, self.api.error(status, what, served.id), *headers)
 
-    async def send(
-        self, send: Send, served: Served, body: dict[str, Any], *headers: tuple[bytes, bytes]
-    ) -> None:
+    async def send(self, send: Send, served: Served, body: dict[str, Any], *headers: tuple[bytes, bytes]) -> None:
         """Send one JSON document; the request is done when it is on its way."""
         data = json.dumps(body, separators=(",", ":")).encode()
         length = (b"content-length", str(len(data)).encode())
@@ -280,9 +278,7 @@ class _Visit:
             if following is None and not drop:
                 self.served.state = "done"
                 self._count(reply)
-            await self.send(
-                {"type": "http.response.body", "body": event, "more_body": following is not None or drop}
-            )
+            await self.send({"type": "http.response.body", "body": event, "more_body": following is not None or drop})
             await _pause(self.receive, takes_s / len(events) if following is not None else 0)
         if drop:
             self.served.state = "dropped"
@@ -313,9 +309,7 @@ def application(sim: Sim) -> Starlette:
         return JSONResponse({"simulated": True, "reset": True})
 
     async def healthz(_http: HttpRequest) -> Response:
-        return JSONResponse(
-            {"simulated": True, "scenarios": len(sim.book.scenarios), "models": len(sim.tiers)}
-        )
+        return JSONResponse({"simulated": True, "scenarios": len(sim.book.scenarios), "models": len(sim.tiers)})
 
     return Starlette(
         routes=[

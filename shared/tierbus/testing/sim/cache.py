@@ -32,8 +32,7 @@ class Cache:
         if not marks:
             return Hit()
         ends = [
-            (tokens(prefix), _digest(model, prefix))
-            for prefix in ("\n\n".join(blocks[: mark + 1]) for mark in marks)
+            (tokens(prefix), _digest(model, prefix)) for prefix in ("\n\n".join(blocks[: mark + 1]) for mark in marks)
         ]
         ends = [end for end in ends if end[0] >= CACHED_FROM_TOKENS]
         if not ends:

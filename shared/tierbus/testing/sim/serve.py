@@ -45,9 +45,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--bench", action="store_true", help="only the benchmark's scenarios")
     parser.add_argument("--zero", action="store_true", help=f"--bench --latency 0; so does {ZERO_ENV}=1")
     parser.add_argument("--latency", type=float, metavar="S", help="seconds that every call takes")
-    parser.add_argument(
-        "--latency-scale", type=float, default=1.0, metavar="X", help="times the tiers' own times"
-    )
+    parser.add_argument("--latency-scale", type=float, default=1.0, metavar="X", help="times the tiers' own times")
     return parser
 
 
@@ -83,9 +81,7 @@ def serve(sim: Sim, host: str, port: int) -> None:
         raise SystemExit(MISCONFIGURED) from None
     listening.listen(BACKLOG)
     for ended in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(
-            ended, lambda *_: None
-        )  # uvicorn raises it again when it has stopped: that is no failure
+        signal.signal(ended, lambda *_: None)  # uvicorn raises it again when it has stopped: that is no failure
     config = uvicorn.Config(
         application(sim),
         http="httptools",

@@ -13,7 +13,7 @@ from tierbus.testing.sim.script import Request, Said, understand
 _PART_CHARS = 40
 
 
-class Refused(Exception):  # noqa: N818 - named for what the server does
+class Refused(Exception):
     """The server does not take this request; `model` is what it asked for."""
 
     def __init__(self, status: int, what: str, model: str) -> None:
@@ -189,9 +189,7 @@ class OpenAI:
     def read(self, body: Any, tiers: Mapping[str, Tier]) -> Asked:
         """Understand a request."""
         model, messages = _basics(body, tiers)
-        texts = [
-            (message.get("role"), _joined(_blocks(message.get("content") or ()))) for message in messages
-        ]
+        texts = [(message.get("role"), _joined(_blocks(message.get("content") or ()))) for message in messages]
         system = "\n\n".join(text for role, text in texts if role in ("system", "developer"))
         turns = [text for role, text in texts if role in ("user", "assistant")]
         schema = ((body.get("response_format") or {}).get("json_schema") or {}).get("schema")
@@ -212,9 +210,7 @@ class OpenAI:
         message = {"role": "assistant", "content": reply.text, "refusal": None}
         return {
             **self._common(reply, "chat.completion"),
-            "choices": [
-                {"index": 0, "message": message, "finish_reason": self._stops[reply.stop], "logprobs": None}
-            ],
+            "choices": [{"index": 0, "message": message, "finish_reason": self._stops[reply.stop], "logprobs": None}],
             "usage": self._usage(reply),
         }
 

@@ -20,7 +20,7 @@ import uvicorn
 
 from tierbus import prompts
 from tierbus.testing.sim.app import Sim, application
-from tierbus.testing.sim.script import Book, bench_scenarios, load_scenarios, parse
+from tierbus.testing.sim.script import Book, bench_scenarios, load_scenarios, parse, tiers_by_model
 
 EXECUTOR = prompts.load("tierbus.executor", "step.md")
 HAIKU, HAIKU_BEFORE, OPUS = "claude-haiku-5-5", "claude-haiku-4-5-20251001", "claude-opus-5-5"
@@ -65,6 +65,10 @@ expect: {route: direct, tier_path: {answer: [small]}}
 """
 
 
+SCENARIOS = [parse("kiel.yaml", KIEL), *load_scenarios(), *bench_scenarios()]
+TIERS = tiers_by_model()
+
+
 @dataclass
 class Served:
     """A `sim` that is served, and both SDKs connected to it."""
@@ -102,7 +106,7 @@ def question(extra: str = "") -> str:
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     """A server on a free port in this process, so that its record can be looked at."""
-    sim = Sim(Book([parse("kiel.yaml", KIEL), *load_scenarios(), *bench_scenarios()]), scale=0.02)
+    sim = Sim(Book(SCENARIOS), scale=0.02, tiers=TIERS)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(application(sim), log_level="critical", lifespan="off", access_log=False)
@@ -140,9 +144,7 @@ async def test_openai_gets_the_scripted_text(served: Served) -> None:
 
     assert completion.choices[0].message.content == "About 249,000.\n\n[SIMULATED]"
     assert completion.choices[0].finish_reason == "stop"
-    assert (
-        completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens
-    )
+    assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens
 
 
 async def test_both_count_the_same_input(served: Served) -> None:
@@ -163,9 +165,7 @@ async def test_json_fits_the_schema_that_was_asked_for(served: Served) -> None:
 
 
 async def test_a_schema_that_nobody_scripted_for_gets_an_instance(served: Served) -> None:
-    message = await served.ask(
-        "Something.", output_config={"format": {"type": "json_schema", "schema": SCHEMA}}
-    )
+    message = await served.ask("Something.", output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
     completion = await served.complete(
         "Something.",
         response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}},
@@ -205,9 +205,7 @@ async def test_anthropic_streams_raw_events(served: Served) -> None:
 
 async def test_openai_streams_the_same_answer_and_usage_where_it_is_asked_for(served: Served) -> None:
     whole = await served.complete(question("Tell it at length."))
-    stream = await served.complete(
-        question("Tell it at length."), stream=True, stream_options={"include_usage": True}
-    )
+    stream = await served.complete(question("Tell it at length."), stream=True, stream_options={"include_usage": True})
     chunks = [chunk async for chunk in stream]
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
@@ -223,9 +221,7 @@ async def test_truncation_and_refusal_are_told(served: Served) -> None:
     assert (await served.ask(question("Be cut off."))).stop_reason == "max_tokens"
     assert (await served.complete(question("Be cut off."))).choices[0].finish_reason == "length"
     assert (await served.ask(question("Please kindly decline."))).stop_reason == "refusal"
-    assert (await served.complete(question("Please kindly decline."))).choices[
-        0
-    ].finish_reason == "content_filter"
+    assert (await served.complete(question("Please kindly decline."))).choices[0].finish_reason == "content_filter"
 
 
 async def test_an_answer_longer_than_was_asked_for_is_cut_off(served: Served) -> None:
@@ -495,9 +491,7 @@ def health(url: str) -> Any:
     ("arguments", "scenarios"),
     [((), len(load_scenarios())), (("--bench",), 2), (("--zero",), 2), (("--scenarios", "none"), 0)],
 )
-def test_the_process_prints_its_address_when_it_can_be_asked(
-    arguments: tuple[str, ...], scenarios: int
-) -> None:
+def test_the_process_prints_its_address_when_it_can_be_asked(arguments: tuple[str, ...], scenarios: int) -> None:
     with process(*arguments) as url:
         assert health(url)["scenarios"] == scenarios
 

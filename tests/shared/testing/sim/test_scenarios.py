@@ -48,9 +48,7 @@ def _steps(scenario: Scenario) -> list[Step]:
     plan = _plan(scenario)
     if plan is not None:
         return list(plan.steps)
-    return [
-        Step(id="answer", instruction="Do the task.", expects=Expects.model_validate(scenario.task.expects))
-    ]
+    return [Step(id="answer", instruction="Do the task.", expects=Expects.model_validate(scenario.task.expects))]
 
 
 def _last(scenario: Scenario) -> str:
@@ -226,9 +224,7 @@ def test_a_rejection_names_a_phrase_of_the_wrong_answer_only(scenario: Scenario)
         assert phrase is not None
         assert rule.json_["critique"]
         assert phrase not in material
-        assert any(
-            phrase in other.said.text for other in scenario.answers if other.when.role is Role.EXECUTOR
-        )
+        assert any(phrase in other.said.text for other in scenario.answers if other.when.role is Role.EXECUTOR)
         assert not any(phrase in text for text in final.values())
 
 
@@ -278,9 +274,7 @@ def test_the_kinds_that_are_promised_are_there() -> None:
     assert {"direct", "plan"} == {scenario.expect.route for scenario in SHIPPED}
     assert [scenario.name for scenario in SHIPPED if _diamond(scenario)] == ["incident-report"]
     assert (Tier.SMALL, Tier.MID) in paths["escalation-mended"]
-    assert [scenario.name for scenario in SHIPPED if scenario.expect.status == "failed"] == [
-        "escalation-failed"
-    ]
+    assert [scenario.name for scenario in SHIPPED if scenario.expect.status == "failed"] == ["escalation-failed"]
     assert [scenario.name for scenario in SHIPPED if scenario.expect.repaired] == ["plan-repaired"]
     assert any(fault.times == "always" and fault.status == 529 for s in SHIPPED for fault in s.faults)
 

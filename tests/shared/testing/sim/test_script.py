@@ -118,7 +118,7 @@ def test_a_repair_is_the_second_turn() -> None:
         ({"turn": 2}, False),
     ],
 )
-def test_every_given_key_must_fit(when: dict[str, Any], expected: bool) -> None:  # noqa: FBT001 - a table
+def test_every_given_key_must_fit(when: dict[str, Any], expected: bool) -> None:
     assert fits(When.model_validate(when), _asked()) is expected
 
 
@@ -252,9 +252,7 @@ def test_what_nobody_scripted_fits_the_role(role: Role, package: str, file: str)
 
 
 def test_the_plan_that_nobody_scripted_is_valid_and_shows_the_attachments() -> None:
-    asked = prompts.fenced("attachment", "text", name="a.txt") + prompts.fenced(
-        "attachment", "text", name="b.txt"
-    )
+    asked = prompts.fenced("attachment", "text", name="a.txt") + prompts.fenced("attachment", "text", name="b.txt")
 
     plan, problems = read(unscripted(Role.PLANNER, asked, None))
 
@@ -264,10 +262,7 @@ def test_the_plan_that_nobody_scripted_is_valid_and_shows_the_attachments() -> N
 
 
 def test_an_unscripted_answer_says_that_it_is_simulated_and_what_it_is_about() -> None:
-    assert (
-        unscripted(Role.EXECUTOR, "<task>\nBake\n bread.\n</task>", None)
-        == "SIMULATED answer to: Bake bread."
-    )
+    assert unscripted(Role.EXECUTOR, "<task>\nBake\n bread.\n</task>", None) == "SIMULATED answer to: Bake bread."
     assert about("<task>\nx\n</task>\n<instruction>\ny\n</instruction>") == "y"
     assert len(about("z" * 500)) == 80
 
