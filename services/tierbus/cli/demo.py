@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -154,11 +155,11 @@ def report(rows: list[Row], models: str, ledger_nano_usd: int) -> None:
 
 def _tasks_table(rows: list[Row], models: str) -> Table:
     note = "SIMULATED answers, list prices" if models == "sim" else models
-    table = Table(title=f"Tasks ({note})", title_justify="left")
+    table = Table(title=f"Tasks ({note})", title_justify="left", box=box.SIMPLE, pad_edge=False)
     for name in ("task", "status", "route", "tier path", "verdicts"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in ("time", "cost", "baseline", "saving"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         result = row.result
         if result is None:

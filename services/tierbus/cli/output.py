@@ -14,7 +14,8 @@ from tierbus.contracts import NANO, Tier
 from tierbus.errors import Misconfigured, Rejected, TierbusError, Unavailable
 
 T = TypeVar("T")
-out = Console(highlight=False)
+PIPED_WIDTH = 132
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True, highlight=False)
 
 TIER_STYLE = {Tier.SMALL: "green", Tier.MID: "yellow", Tier.FRONTIER: "magenta"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
@@ -97,7 +98,7 @@ def bill(title: str, rows: Iterable[tuple[str, int, int, int, int]]) -> Table:
     """A cost table: name, calls, input tokens, output tokens, nano-dollars."""
     listed = list(rows)
     total = sum(row[4] for row in listed)
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False)
     table.add_column(title.rsplit(maxsplit=1)[-1])
     for name in ("calls", "tokens in", "tokens out", "cost", "share"):
         table.add_column(name, justify="right")

@@ -93,7 +93,7 @@ class _Climb:
             second = await self._second_opinion()
             calls = second.calls
             if second.text is not None and agree(self.text, second.text, self.output.media):
-                return Review(agreed(second.model), calls)
+                return Review(agreed(second.model, self.executed.model), calls)
         try:
             return await self._judge(calls)
         except Unaffordable as error:
@@ -105,7 +105,7 @@ class _Climb:
         size = max_output(self.parts.catalog, self.executed.tier)
         asked = await question(self.run, self.state, self.parts.texts, size)
         try:
-            output = await self._ask(asked, SECOND_OPINION, self.executed.tier, (), first=1)
+            output = await self._ask(asked, SECOND_OPINION, self.executed.tier, (), first=self._other_model)
         except Exhausted as error:
             return _Opinion(None, "", error.calls)
         return _Opinion(output.text, output.model, output.calls)
@@ -165,6 +165,12 @@ class _Climb:
             json_schema=prompts.schema(PACKAGE, "review.schema.json"),
             max_output=max_output(self.parts.catalog, Tier.MID, JUDGE_TOKENS),
         )
+
+    @property
+    def _other_model(self) -> int:
+        """The place in the tier of the model after the one that answered."""
+        names = [spec.id for spec in self.parts.catalog.tiers[self.executed.tier]]
+        return names.index(self.executed.model) + 1 if self.executed.model in names else 1
 
     @property
     def _planned(self) -> bool:

@@ -147,9 +147,10 @@ def _plain(text: str) -> str:
     return _SPACE.sub(" ", text).strip(_EDGES).lower()
 
 
-def agreed(model: str) -> Verdict:
-    """Two cheap answers say the same."""
-    return Verdict(kind=VerdictKind.ACCEPT, rung="agreement", reason=f"{model} answers the same independently")
+def agreed(second: str, first: str) -> Verdict:
+    """Two cheap answers say the same; the reason says whether two models gave them or one."""
+    how = "answers the same when asked again" if second == first else "answers the same independently"
+    return Verdict(kind=VerdictKind.ACCEPT, rung="agreement", reason=f"{second} {how}")
 
 
 def of_judge(value: dict[str, str]) -> Verdict:

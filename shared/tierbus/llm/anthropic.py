@@ -1,16 +1,21 @@
 """Anthropic's models through its own SDK."""
 
-import json
-from functools import cached_property
+from functools import partial
 from typing import Any
 
 from tierbus.contracts import Usage
-from tierbus.llm.http import guarded
-from tierbus.llm.model import ProviderLost, Question, Reply, StopReason
+from tierbus.llm.http import Client, Line, in_words
+from tierbus.llm.model import Question, Reply, StopReason
 from tierbus.tiers.catalog import ModelSpec
 
-_TRUNCATED = {"max_tokens", "model_context_window_exceeded"}
-_REFUSED = {"refusal"}
+BASE_URL = "https://api.anthropic.com"
+_STOPS = {
+    "end_turn": StopReason.DONE,
+    "stop_sequence": StopReason.DONE,
+    "refusal": StopReason.REFUSED,
+    "max_tokens": StopReason.TRUNCATED,
+    "model_context_window_exceeded": StopReason.TRUNCATED,
+}
 
 
 class AnthropicModel:
@@ -18,74 +23,102 @@ class AnthropicModel:
 
     def __init__(self, spec: ModelSpec, *, base_url: str | None, api_key: str | None) -> None:
         self.spec = spec
-        self._base_url = base_url
-        self._api_key = api_key
-
-    @cached_property
-    def _client(self) -> Any:
-        import anthropic
-
-        return anthropic.AsyncAnthropic(
-            api_key=self._api_key or "none",
-            auth_token=None,
-            base_url=self._base_url,
-            max_retries=0,
-            open_telemetry=False,
-        )
+        self._line = Line(partial(_connect, base_url or BASE_URL, api_key or "none"), secret=api_key)
 
     async def ask(self, question: Question, timeout_s: float) -> Reply:
         """Ask once. See `Model.ask` for what it raises."""
-        import anthropic
+        return await self._line.ask(self._request(question), _reply, timeout_s)
 
-        message = await guarded(anthropic, self._client.messages.create(**self._request(question), timeout=timeout_s))
-        return _reply(message, self.spec)
+    async def close(self) -> None:
+        """Close the connections, if any were opened."""
+        await self._line.close()
 
     def _request(self, question: Question) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self.spec.id,
             "max_tokens": min(question.max_output, self.spec.max_output),
-            "system": self._system(question),
+            "system": self._stable(question),
             "messages": [{"role": turn.role, "content": turn.text} for turn in question.turns],
         }
-        if question.json_schema is not None and self.spec.json_schema:
-            request["output_config"] = {"format": {"type": "json_schema", "schema": question.json_schema}}
+        if question.json_schema is not None:
+            schema = fitted(question.json_schema) if self.spec.json_schema else None
+            if schema is None:
+                request["system"].append({"type": "text", "text": in_words(question.json_schema)})
+            else:
+                request["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         if question.temperature is not None:
             request["temperature"] = question.temperature
         return request
 
-    def _system(self, question: Question) -> list[dict[str, Any]]:
-        """The stable part: rules, schema where the API cannot take it, shared material; the last block is cache-marked."""
-        texts = [question.system]
-        if question.json_schema is not None and not self.spec.json_schema:
-            texts.append(in_words(question.json_schema))
-        if question.shared:
-            texts.append(question.shared)
+    def _stable(self, question: Question) -> list[dict[str, Any]]:
+        """The role's rules, then the task's material; the last of them is cache-marked."""
+        texts = [text for text in (question.system, question.shared) if text]
         blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
-        if self.spec.cache:
+        if self.spec.cache and blocks:
             blocks[-1]["cache_control"] = {"type": "ephemeral"}
         return blocks
 
-    async def close(self) -> None:
-        """Close the connections, if any were opened."""
-        if "_client" in self.__dict__:
-            await self._client.close()
+
+def fitted(schema: dict[str, Any]) -> dict[str, Any] | None:
+    """The schema in the form that the API takes, or None if that would change what it means.
+
+    The API answers 400 to keywords such as `minimum`, to lists of types and to open objects. The SDK turns the first
+    into descriptions; it cannot do the second, and closes the third so that only an empty object would fit.
+    """
+    from anthropic import transform_schema
+
+    try:
+        return transform_schema(_plain(schema))
+    except (AssertionError, AttributeError, TypeError, ValueError):
+        return None
 
 
-def in_words(schema: dict[str, Any]) -> str:
-    """A JSON schema as an instruction, for a model whose API does not take one."""
-    return "Answer with one JSON document that fits this JSON schema: " + json.dumps(schema, sort_keys=True)
+def _plain(schema: Any) -> Any:
+    """The schema with one type per place.
+
+    Raises:
+        ValueError: it has references, which may be circular, or objects whose properties are not all named.
+    """
+    if isinstance(schema, list):
+        return [_plain(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    types = schema.get("type")
+    if isinstance(types, list):
+        described = {key: schema[key] for key in ("description", "title") if key in schema}
+        rest = {key: value for key, value in schema.items() if key not in described and key != "enum"}
+        kinds = [{"enum": schema["enum"]}] if "enum" in schema else [{**rest, "type": kind} for kind in types]
+        return _plain({**described, "anyOf": kinds})
+    _closable(schema)
+    nested = {key: _plain(schema[key]) for key in ("items", "anyOf", "oneOf", "allOf") if key in schema}
+    if "properties" in schema:
+        nested["properties"] = {name: _plain(part) for name, part in schema["properties"].items()}
+    return {**schema, **nested}
 
 
-def _reply(message: Any, spec: ModelSpec) -> Reply:
-    if message.stop_reason in {"tool_use", "pause_turn"}:
-        raise ProviderLost(f"{spec.id} stopped for {message.stop_reason!r}, which was not offered")
+def _closable(schema: dict[str, Any]) -> None:
+    if "$ref" in schema:
+        raise ValueError("references")
+    is_open = not schema.get("properties") or isinstance(schema.get("additionalProperties"), dict)
+    if schema.get("type") == "object" and (is_open or "patternProperties" in schema):
+        raise ValueError("an open object")
+
+
+def _connect(base_url: str, api_key: str) -> Client:
+    import anthropic
+
+    client = anthropic.AsyncAnthropic(
+        api_key=api_key,
+        base_url=base_url,
+        max_retries=0,
+        open_telemetry={"traces": False, "propagation": False},
+    )
+    return Client(anthropic, client.messages.create, client.close)
+
+
+def _reply(message: Any) -> Reply:
     used = message.usage
     read, written = used.cache_read_input_tokens or 0, used.cache_creation_input_tokens or 0
-    stop = StopReason.DONE
-    if message.stop_reason in _TRUNCATED:
-        stop = StopReason.TRUNCATED
-    elif message.stop_reason in _REFUSED:
-        stop = StopReason.REFUSED
     return Reply(
         text="".join(block.text for block in message.content if block.type == "text"),
         usage=Usage(
@@ -94,7 +127,8 @@ def _reply(message: Any, spec: ModelSpec) -> Reply:
             cache_read=read,
             cache_write=written,
         ),
-        stop=stop,
+        stop=_STOPS.get(message.stop_reason, StopReason.TRUNCATED),
         model=message.model,
-        request_id=message._request_id,  # noqa: SLF001 - the SDK's documented way to the request id
+        request_id=message._request_id or message.id,  # noqa: SLF001 - the SDK's documented way to the request id
+        extra={"stop_reason": message.stop_reason},
     )

@@ -1,86 +1,137 @@
-"""What both provider SDKs share: errors into three classes, and how long a provider asks to wait."""
+"""What both provider SDKs share: one call within its time, errors in three classes, how long a provider asks to wait."""
 
+import asyncio
+import json
+import math
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
-from tierbus.llm.model import ProviderBusy, ProviderError, ProviderLost, ProviderRefused
+from tierbus.llm.model import ProviderBusy, ProviderError, ProviderLost, ProviderRefused, Reply
 
-T = TypeVar("T")
+CONNECT_S = 10.0
 _BUSY = {408, 409, 425, 429}
 _SERVER_ERROR = 500
 _TOLD_CHARS = 300
+_NOT_CONNECTED = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError"}
+_NOT_SENDABLE = {"InvalidURL", "LocalProtocolError", "UnsupportedProtocol"}
+
+
+class Client(NamedTuple):
+    """An SDK's client: the module with its error classes, the method that asks, and the one that closes it."""
+
+    sdk: ModuleType
+    send: Callable[..., Awaitable[Any]]
+    close: Callable[[], Awaitable[None]]
+
+
+class Line:
+    """One model's connection: an SDK client that is made when first asked.
+
+    It is made in a thread, because importing an SDK takes a second or two, in which the event loop has heartbeats to send.
+    `secret` is cut out of whatever a provider says.
+    """
+
+    def __init__(self, connect: Callable[[], Client], secret: str | None) -> None:
+        self._connect = connect
+        self._secret = secret
+        self._client: Client | None = None
+        self._making = asyncio.Lock()
+
+    async def ask(self, request: dict[str, Any], read: Callable[[Any], Reply], timeout_s: float) -> Reply:
+        """Send a request and read its answer, all within `timeout_s`.
+
+        Raises:
+            ProviderError: see `Model.ask`.
+        """
+        answer = await self._send(await self._made(), request, timeout_s)
+        try:
+            return read(answer)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ProviderLost(f"the answer cannot be read ({type(error).__name__})") from None
+
+    async def close(self) -> None:
+        """Close the connections, if any were opened."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def _made(self) -> Client:
+        async with self._making:
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._connect)
+            return self._client
+
+    async def _send(self, client: Client, request: dict[str, Any], timeout_s: float) -> Any:
+        limits = client.sdk.Timeout(None, connect=min(CONNECT_S, timeout_s / 2))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await client.send(**request, timeout=limits)
+        except TimeoutError:
+            raise ProviderLost(f"no answer within {timeout_s:g} s") from None
+        except json.JSONDecodeError:
+            raise ProviderLost("the answer is not JSON") from None
+        except client.sdk.APIStatusError as error:
+            raise self._of_status(error) from None
+        except client.sdk.APIConnectionError as error:
+            raise _of_connection(error) from None
+
+    def _of_status(self, error: Any) -> ProviderError:
+        status = int(error.status_code)
+        message = _message(error.body)
+        if self._secret:
+            message = message.replace(self._secret, "[key]")
+        told = f"HTTP {status}: {message[:_TOLD_CHARS]}"
+        if status in _BUSY or status >= _SERVER_ERROR:
+            wait_s = retry_after_s(error.response.headers)
+            return ProviderBusy(told, retry_after_s=wait_s, request_id=error.request_id)
+        return ProviderRefused(told, request_id=error.request_id)
 
 
 def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
     """Seconds that a provider asks to wait: `retry-after-ms`, or `retry-after` as seconds or as a date."""
-    milliseconds = headers.get("retry-after-ms")
-    if milliseconds is not None and _number(milliseconds) is not None:
-        return (_number(milliseconds) or 0.0) / 1000
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000)
     text = headers.get("retry-after")
-    if text is None:
-        return None
     seconds = _number(text)
-    if seconds is not None:
-        return max(0.0, seconds)
+    if text is None or seconds is not None:
+        return None if seconds is None else max(0.0, seconds)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - (now if now is not None else time.time()))
+        return max(0.0, parsedate_to_datetime(text).timestamp() - (time.time() if now is None else now))
     except ValueError:
         return None
 
 
-def _number(text: str) -> float | None:
+def in_words(schema: dict[str, Any]) -> str:
+    """A JSON schema as an instruction, for a model whose API does not take it."""
+    return "Answer with one JSON document that fits this JSON schema: " + json.dumps(schema, sort_keys=True)
+
+
+def _number(text: str | None) -> float | None:
     try:
-        return float(text)
+        number = float(text or "")
     except ValueError:
         return None
-
-
-async def guarded(sdk: ModuleType, call: Awaitable[T]) -> T:
-    """Await an SDK call; what it raises becomes one of our three errors, without request, headers or key.
-
-    Raises:
-        ProviderError: see `Model.ask`.
-    """
-    try:
-        return await call
-    except sdk.APIStatusError as error:
-        raise _of_status(error) from None
-    except sdk.APITimeoutError as error:
-        raise ProviderLost(f"no answer in time ({_cause(error)})") from None
-    except sdk.APIConnectionError as error:
-        raise _of_connection(error) from None
-    except sdk.APIResponseValidationError as error:
-        raise ProviderLost(f"the answer cannot be read: {type(error).__name__}") from None
-
-
-def _of_status(error: Any) -> ProviderError:
-    status = int(error.status_code)
-    told = f"HTTP {status}: {_message(error.body)}"
-    request_id = error.request_id
-    if status in _BUSY or status >= _SERVER_ERROR:
-        return ProviderBusy(told, retry_after_s=retry_after_s(error.response.headers), request_id=request_id)
-    return ProviderRefused(told, request_id=request_id)
+    return number if math.isfinite(number) else None
 
 
 def _of_connection(error: Exception) -> ProviderError:
     """Nothing was sent if the connection could not be made; otherwise nobody knows."""
-    cause = _cause(error)
-    if cause in {"ConnectError", "ConnectTimeout", "PoolTimeout", "ConnectionRefusedError"}:
+    cause = type(error.__cause__ or error).__name__
+    if cause in _NOT_SENDABLE:
+        return ProviderRefused(f"the request cannot be sent ({cause}): check the provider's address and key")
+    if cause in _NOT_CONNECTED:
         return ProviderBusy(f"not reachable ({cause})")
     return ProviderLost(f"the connection was lost ({cause})")
 
 
-def _cause(error: BaseException) -> str:
-    return type(error.__cause__ or error).__name__
-
-
 def _message(body: Any) -> str:
-    """The provider's own words: its error type and message."""
-    inner = body.get("error", body) if isinstance(body, dict) else body
+    """The provider's own words: its error type, code and message, wherever it puts them."""
+    outer = body[0] if isinstance(body, list) and body else body
+    inner = outer.get("error", outer) if isinstance(outer, dict) else outer
     if isinstance(inner, dict):
-        told = ": ".join(str(inner[name]) for name in ("type", "code", "message") if inner.get(name))
-        return told[:_TOLD_CHARS] or "no message"
-    return "no message" if inner is None else str(inner)[:_TOLD_CHARS]
+        told = [str(inner[name]) for name in ("type", "code", "message") if inner.get(name)]
+        return ": ".join(dict.fromkeys(told)) or "no message"
+    return "no message" if inner is None else str(inner)

@@ -1,15 +1,20 @@
 """OpenAI's models, and everything else that speaks its API: Gemini, vLLM, Ollama, llama.cpp."""
 
-from functools import cached_property
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from tierbus.contracts import Usage
-from tierbus.llm.anthropic import in_words
-from tierbus.llm.http import guarded
-from tierbus.llm.model import ProviderLost, Question, Reply, StopReason
+from tierbus.llm.http import Client, Line, in_words
+from tierbus.llm.model import Question, Reply, StopReason
 from tierbus.tiers.catalog import ModelSpec
 
-_STOPS = {"length": StopReason.TRUNCATED, "content_filter": StopReason.REFUSED}
+BASE_URL = "https://api.openai.com/v1"
+_STOPS = {
+    "stop": StopReason.DONE,
+    "content_filter": StopReason.REFUSED,
+    "length": StopReason.TRUNCATED,
+}
 
 
 class OpenAIModel:
@@ -17,28 +22,27 @@ class OpenAIModel:
 
     def __init__(self, spec: ModelSpec, *, base_url: str | None, api_key: str | None) -> None:
         self.spec = spec
-        self._base_url = base_url
-        self._api_key = api_key
-
-    @cached_property
-    def _client(self) -> Any:
-        import openai
-
-        return openai.AsyncOpenAI(api_key=self._api_key or "none", base_url=self._base_url, max_retries=0)
+        address = base_url or BASE_URL
+        self._is_openai = is_openai(address)
+        self._line = Line(partial(_connect, address, api_key or "none"), secret=api_key)
 
     async def ask(self, question: Question, timeout_s: float) -> Reply:
         """Ask once. See `Model.ask` for what it raises."""
-        import openai
+        return await self._line.ask(self._request(question), _reply, timeout_s)
 
-        call = self._client.chat.completions.create(**self._request(question), timeout=timeout_s)
-        return _reply(await guarded(openai, call), self.spec)
+    async def close(self) -> None:
+        """Close the connections, if any were opened."""
+        await self._line.close()
 
     def _request(self, question: Question) -> dict[str, Any]:
-        size = "max_completion_tokens" if self._base_url is None else "max_tokens"
+        size = "max_completion_tokens" if self._is_openai else "max_tokens"
         request: dict[str, Any] = {
             "model": self.spec.id,
             size: min(question.max_output, self.spec.max_output),
-            "messages": [{"role": "system", "content": self._system(question)}, *_turns(question)],
+            "messages": [
+                {"role": "system", "content": self._system(question)},
+                *({"role": turn.role, "content": turn.text} for turn in question.turns),
+            ],
         }
         if question.json_schema is not None and self.spec.json_schema:
             schema = {"name": "answer", "schema": question.json_schema}
@@ -49,38 +53,50 @@ class OpenAIModel:
 
     def _system(self, question: Question) -> str:
         """The stable part first: these providers cache the longest common beginning by themselves."""
-        texts = [question.system]
+        texts = [question.system, question.shared]
         if question.json_schema is not None and not self.spec.json_schema:
             texts.append(in_words(question.json_schema))
-        if question.shared:
-            texts.append(question.shared)
-        return "\n\n".join(texts)
-
-    async def close(self) -> None:
-        """Close the connections, if any were opened."""
-        if "_client" in self.__dict__:
-            await self._client.close()
+        return "\n\n".join(text for text in texts if text)
 
 
-def _turns(question: Question) -> list[dict[str, Any]]:
-    return [{"role": turn.role, "content": turn.text} for turn in question.turns]
+def is_openai(base_url: str) -> bool:
+    """Whether this is OpenAI itself, in any region, and not another server that speaks its API."""
+    host = urlsplit(base_url).hostname or ""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
-def _reply(completion: Any, spec: ModelSpec) -> Reply:
-    if not completion.choices:
-        raise ProviderLost(f"{spec.id} answered without a choice")
-    choice, used = completion.choices[0], completion.usage
+def _connect(base_url: str, api_key: str) -> Client:
+    import openai
+
+    elsewhere = {"OpenAI-Organization": openai.Omit(), "OpenAI-Project": openai.Omit()}
+    given: dict[str, Any] = {} if is_openai(base_url) else {"default_headers": elsewhere}
+    client = openai.AsyncOpenAI(api_key=api_key, base_url=base_url, max_retries=0, **given)
+    return Client(openai, client.chat.completions.create, client.close)
+
+
+def _reply(completion: Any) -> Reply:
+    choice = completion.choices[0]
     refusal = getattr(choice.message, "refusal", None)
-    cached = getattr(used.prompt_tokens_details, "cached_tokens", None) if used else None
-    usage = Usage(
-        input=used.prompt_tokens if used else 0,
-        output=used.completion_tokens if used else 0,
-        cache_read=cached or 0,
-    )
+    stop = StopReason.REFUSED if refusal else _STOPS.get(choice.finish_reason, StopReason.TRUNCATED)
     return Reply(
         text=choice.message.content or refusal or "",
-        usage=usage,
-        stop=StopReason.REFUSED if refusal else _STOPS.get(choice.finish_reason, StopReason.DONE),
+        usage=_usage(completion.usage),
+        stop=stop,
         model=completion.model,
         request_id=completion._request_id or completion.id,  # noqa: SLF001 - the SDK's documented way to the request id
+        extra={"stop_reason": choice.finish_reason},
+    )
+
+
+def _usage(used: Any) -> Usage:
+    """Gemini counts its thinking in the total only, so the output is what the total has beyond the prompt."""
+    details = getattr(used, "prompt_tokens_details", None)
+    read = getattr(details, "cached_tokens", None) or 0
+    written = getattr(details, "cache_write_tokens", None) or 0
+    total = getattr(used, "total_tokens", None) or 0
+    return Usage(
+        input=used.prompt_tokens,
+        output=max(used.completion_tokens, total - used.prompt_tokens),
+        cache_read=read,
+        cache_write=min(written, max(0, used.prompt_tokens - read)),
     )

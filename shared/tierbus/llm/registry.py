@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from tierbus.errors import Misconfigured
 from tierbus.llm.anthropic import AnthropicModel
 from tierbus.llm.model import Model
 from tierbus.llm.openai import OpenAIModel
 from tierbus.tiers.catalog import Catalog, ModelSpec, ProviderSpec
+
+SIM_KEY = "sim"
 
 
 class Models(Protocol):
@@ -29,45 +32,56 @@ class Connected:
         self._catalog = catalog
         self._sim_url = sim_url
         self._environ = environ
-        self._models: dict[tuple[str, str], Model] = {}
+        self._models: dict[ModelSpec, Model] = {}
 
     def of(self, spec: ModelSpec) -> Model:
         """The adapter of this model.
 
         Raises:
-            Misconfigured: its key is not in the environment.
+            Misconfigured: its key or its address is not in the environment; the text names the variable.
         """
-        place = (spec.provider, spec.id)
-        if place not in self._models:
-            self._models[place] = self._connect(spec, self._catalog.providers[spec.provider])
-        return self._models[place]
-
-    def _connect(self, spec: ModelSpec, provider: ProviderSpec) -> Model:
-        kind = AnthropicModel if provider.sdk == "anthropic" else OpenAIModel
-        return kind(spec, base_url=self._address(provider), api_key=self._key(provider))
+        if spec not in self._models:
+            provider = self._catalog.providers[spec.provider]
+            kind = AnthropicModel if provider.sdk == "anthropic" else OpenAIModel
+            self._models[spec] = kind(spec, base_url=self._address(provider), api_key=self._key(provider))
+        return self._models[spec]
 
     def _address(self, provider: ProviderSpec) -> str | None:
         if self._sim_url is not None:
-            base: str | None = self._sim_url
-        elif provider.base_url_env and self._environ.get(provider.base_url_env):
-            base = self._environ[provider.base_url_env]
-        else:
-            return provider.base_url
-        root = (base or "").rstrip("/")
-        return f"{root}/v1" if provider.sdk == "openai" and not root.endswith("/v1") else root
+            return _rooted(self._sim_url, provider)
+        given = self._environ.get(provider.base_url_env or "", "").strip()
+        if given:
+            return _rooted(given, provider)
+        if provider.base_url is None and provider.base_url_env and provider.api_key_env is None:
+            raise Misconfigured(
+                f"the environment variable {provider.base_url_env} is not set: it is the model server's address"
+            )
+        return provider.base_url
 
     def _key(self, provider: ProviderSpec) -> str | None:
-        if self._sim_url is not None or provider.api_key_env is None:
-            return "none"
-        key = self._environ.get(provider.api_key_env)
+        if self._sim_url is not None:
+            return SIM_KEY
+        if provider.api_key_env is None:
+            return None
+        key = self._environ.get(provider.api_key_env, "").strip()
         if not key:
             raise Misconfigured(f"the environment variable {provider.api_key_env} is not set")
+        if not (key.isascii() and key.isprintable()):
+            raise Misconfigured(f"the environment variable {provider.api_key_env} has characters that no key has")
         return key
 
     async def close(self) -> None:
         """Close all connections."""
         for model in self._models.values():
             await model.close()
+
+
+def _rooted(address: str, provider: ProviderSpec) -> str:
+    """A server's address as the SDK wants it: OpenAI's with `/v1`, Anthropic's without; another path is kept as given."""
+    root = address.rstrip("/")
+    if provider.sdk == "anthropic":
+        return root.removesuffix("/v1")
+    return root if urlsplit(root).path else f"{root}/v1"
 
 
 def connect(catalog: Catalog, *, sim_url: str | None, environ: Mapping[str, str]) -> Models:

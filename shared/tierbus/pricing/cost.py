@@ -14,7 +14,11 @@ from tierbus.contracts import NANO, Usage
 from tierbus.tiers.catalog import HourPrice, ListPrice, ModelSpec, TokenPrice
 
 _HOUR_S = 3600
+_SLOT_S = 1800
+"""List prices change on the half hour at the earliest (deepseek's at 00:30 and 16:30 UTC), so each is looked up once per slot."""
 _PER_MTOK = Decimal(1_000_000)
+_READ_TOKENS_PER_S = Decimal(2000)
+_WRITTEN_TOKENS_PER_S = Decimal(50)
 _PROBE = ListUsage(input_tokens=1, output_tokens=1)
 
 
@@ -38,15 +42,18 @@ FREE = Price(0, "free")
 
 
 def price(model: ModelSpec, usage: Usage, at: float, duration_s: float = 0.0) -> Price:
-    """The price of one call made at `at` (Unix seconds): list prices change with time."""
+    """The price of one call made at `at` (Unix seconds, UTC): list prices change with time.
+
+    `duration_s` counts only where a machine is paid by the hour; 0 means not known, and is then reckoned from the tokens.
+    What has no price, or counts more cached tokens than input, is unpriced.
+    """
     match model.price:
         case ListPrice() as listed:
-            return _by_list(listed.provider, listed.model or model.id, usage, int(at // _HOUR_S))
+            return _by_list(listed.provider, listed.model or model.id, usage, int(at // _SLOT_S))
         case TokenPrice() as own:
-            return Price(_nano(_by_tokens(own, usage)), "tier file")
+            return Price(_nano(_by_tokens(own, usage)), "tier file") if _consistent(usage) else UNPRICED
         case HourPrice() as hourly:
-            dollars = Decimal(str(duration_s)) * hourly.usd_per_hour / _HOUR_S / hourly.parallel
-            return Price(_nano(dollars), "tier file, per hour")
+            return _by_hour(hourly, usage, duration_s)
         case _:
             return FREE
 
@@ -62,7 +69,7 @@ def rates(model: ModelSpec, at: float) -> Rates | None:
         case TokenPrice() as own:
             return Rates(own.input_usd_per_mtok, own.output_usd_per_mtok, own.cache_read_usd_per_mtok)
         case ListPrice() as listed:
-            found = _model_price(listed.provider, listed.model or model.id, int(at // _HOUR_S))
+            found = _model_price(listed.provider, listed.model or model.id, int(at // _SLOT_S))
             if found is None:
                 return None
             base = [_base(getattr(found, name, None)) for name in ("input_mtok", "output_mtok", "cache_read_mtok")]
@@ -75,7 +82,7 @@ def price_step(model: ModelSpec, at: float) -> int | None:
     """Input tokens above which the whole request costs more, None where there is no such step."""
     if not isinstance(model.price, ListPrice):
         return None
-    found = _model_price(model.price.provider, model.price.model or model.id, int(at // _HOUR_S))
+    found = _model_price(model.price.provider, model.price.model or model.id, int(at // _SLOT_S))
     tiered = getattr(found, "input_mtok", None)
     return tiered.tiers[0].start if isinstance(tiered, TieredPrices) and tiered.tiers else None
 
@@ -93,9 +100,9 @@ def _source() -> str:
 
 
 @lru_cache(maxsize=4096)
-def _by_list(provider: str, name: str, usage: Usage, hour: int) -> Price:
-    found = _model_price(provider, name, hour)
-    if found is None:
+def _by_list(provider: str, name: str, usage: Usage, slot: int) -> Price:
+    found = _model_price(provider, name, slot)
+    if found is None or not _consistent(usage):
         return UNPRICED
     counted = ListUsage(
         input_tokens=usage.input,
@@ -107,17 +114,31 @@ def _by_list(provider: str, name: str, usage: Usage, hour: int) -> Price:
 
 
 @lru_cache(maxsize=256)
-def _model_price(provider: str, name: str, hour: int) -> ModelPrice | None:
+def _model_price(provider: str, name: str, slot: int) -> ModelPrice | None:
+    """The list price of a model in this half hour; None where the list does not know it, or knows it without a price."""
     try:
         found = calc_price(
             _PROBE,
             name,
             provider_id=provider,
-            genai_request_timestamp=datetime.fromtimestamp(hour * _HOUR_S, UTC),
-        )
+            genai_request_timestamp=datetime.fromtimestamp(slot * _SLOT_S, UTC),
+        ).model_price
     except LookupError:
         return None
-    return found.model_price
+    return found if found.input_mtok is not None or found.output_mtok is not None else None
+
+
+def _consistent(usage: Usage) -> bool:
+    return usage.cache_read + usage.cache_write <= usage.input
+
+
+def _by_hour(hourly: HourPrice, usage: Usage, duration_s: float) -> Price:
+    seconds = Decimal(str(duration_s))
+    source = "tier file, per hour"
+    if not duration_s:
+        seconds = usage.input / _READ_TOKENS_PER_S + usage.output / _WRITTEN_TOKENS_PER_S
+        source = "tier file, per hour, at an assumed speed"
+    return Price(_nano(seconds * hourly.usd_per_hour / _HOUR_S / hourly.parallel), source)
 
 
 def _by_tokens(own: TokenPrice, usage: Usage) -> Decimal:
