@@ -50,6 +50,15 @@ class Lab:
         assert isinstance(last, Result), last
         return last
 
+    def stack_events(self, subject: str) -> list[dict[str, Any]]:
+        """Everything told on an event subject."""
+
+        async def work() -> list[dict[str, Any]]:
+            async with client(self.stack.settings) as bus:
+                return [event.model_dump(mode="json") async for event in bus.events(subject)]
+
+        return asyncio.run(work())
+
     def ledger(self, tenant: str) -> list[CallRecorded]:
         """The last record of every call of a tenant."""
 
