@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.flow.conftest import Lab
 
 
-def tierbus(lab: Lab, *arguments: str, stdin: str | None = None, url: str | None = None) -> subprocess.CompletedProcess[str]:
+def tierbus(
+    lab: Lab, *arguments: str, stdin: str | None = None, url: str | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tierbus.cli.entry", *arguments],
         env={**os.environ, "TIERBUS_NATS_URL": url or lab.stack.nats_url, "NO_COLOR": "1"},
@@ -39,7 +40,10 @@ REFUSED = {
     "unknown tier": (["x", "--tier", "giant"], "hints.tier"),
     "unknown risk": (["x", "--risk", "extreme"], "risk"),
     "broken schema": (["x", "--schema", "broken.schema.json"], "expects.json_schema is not a JSON schema"),
-    "past deadline": (["x", "--deadline", "2020-01-01T00:00:00"], "deadline_at 2020-01-01T00:00:00+00:00 is in the past"),
+    "past deadline": (
+        ["x", "--deadline", "2020-01-01T00:00:00"],
+        "deadline_at 2020-01-01T00:00:00+00:00 is in the past",
+    ),
     "no budget": (["x", "--budget", "0"], "budget_usd 0 must be above 0"),
 }
 
@@ -52,32 +56,43 @@ def test_what_cannot_be_done_is_refused_with_the_value_and_a_rejection_event(lab
 
     done = tierbus(lab, "submit", *paths, "--tenant", tenant, "--wait")
 
-    assert (3, True) == (done.returncode, reason in done.stderr), done.stderr
-    assert 1 == sum(line.startswith("error:") for line in done.stderr.splitlines())
+    assert (done.returncode, reason in done.stderr) == (3, True), done.stderr
+    assert sum(line.startswith("error:") for line in done.stderr.splitlines()) == 1
     events = lab.stack_events(f"tierbus.event.{tenant}.*.rejected")
-    assert [True] == [any(reason in told for told in event["reasons"]) for event in events]
+    assert [any(reason in told for told in event["reasons"]) for event in events] == [True]
 
 
 def test_a_priority_or_tenant_that_is_no_subject_is_wrong_use(lab: Lab) -> None:
-    assert 2 == tierbus(lab, "submit", "x", "--tenant", "a.b").returncode
-    assert 2 == tierbus(lab, "submit", "x", "--priority", "very high").returncode
-    assert 2 == tierbus(lab, "submit").returncode
-    assert 2 == tierbus(lab, "submit", "x", "--file", "y").returncode
+    assert tierbus(lab, "submit", "x", "--tenant", "a.b").returncode == 2
+    assert tierbus(lab, "submit", "x", "--priority", "very high").returncode == 2
+    assert tierbus(lab, "submit").returncode == 2
+    assert tierbus(lab, "submit", "x", "--file", "y").returncode == 2
 
 
 def test_without_a_bus_there_is_one_clear_line(lab: Lab) -> None:
     done = tierbus(lab, "submit", "x", url="nats://127.0.0.1:9")
 
-    assert 4 == done.returncode
+    assert done.returncode == 4
     [line] = done.stderr.strip().splitlines()
     assert "no bus at nats://127.0.0.1:9" in line
     assert "tierbus up" in line
 
 
 def test_submit_and_wait_prints_the_answer_alone_on_standard_output(lab: Lab, files: Path) -> None:
-    done = tierbus(lab, "submit", "--wait", "Translate this note.", "--attach", str(files / "note.txt"), "--tenant", "cli", "--id", "note")
+    done = tierbus(
+        lab,
+        "submit",
+        "--wait",
+        "Translate this note.",
+        "--attach",
+        str(files / "note.txt"),
+        "--tenant",
+        "cli",
+        "--id",
+        "note",
+    )
 
-    assert 0 == done.returncode, done.stderr
+    assert done.returncode == 0, done.stderr
     assert "SIMULATED" in done.stdout
     assert "routed" in done.stderr
 
@@ -86,7 +101,10 @@ def test_results_tasks_and_costs_agree(lab: Lab) -> None:
     done = tierbus(lab, "submit", "--wait", "--json", "-", "--tenant", "agree", "--id", "t", stdin="Translate: agree.")
     result = json.loads(tierbus(lab, "result", "t", "--tenant", "agree", "--json").stdout)
     [listed] = json.loads(tierbus(lab, "tasks", "--tenant", "agree", "--json").stdout)
-    bills = [json.loads(tierbus(lab, "costs", "--tenant", "agree", "--by", by, "--json").stdout) for by in ("tier", "role", "model", "tenant", "day")]
+    bills = [
+        json.loads(tierbus(lab, "costs", "--tenant", "agree", "--by", by, "--json").stdout)
+        for by in ("tier", "role", "model", "tenant", "day")
+    ]
     csv = tierbus(lab, "costs", "--tenant", "agree", "--csv").stdout.splitlines()
 
     assert json.loads(done.stdout) == result
@@ -100,9 +118,9 @@ def test_a_running_task_can_be_cancelled_and_its_calls_stay_on_the_bill(lab: Lab
     tierbus(lab, "submit", long, "--tenant", "cancel", "--id", "long", "--route", "plan")
     done = tierbus(lab, "cancel", "long", "--tenant", "cancel", "--json")
 
-    assert 0 == done.returncode, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
-    assert ("cancelled", "cancelled by the client") == (result["status"], result["reason"])
+    assert (result["status"], result["reason"]) == ("cancelled", "cancelled by the client")
     assert result["cost_nano_usd"] == sum(call.cost_nano_usd or 0 for call in lab.ledger("cancel"))
 
 
@@ -111,7 +129,7 @@ def test_a_task_past_its_deadline_expires_with_the_reason(lab: Lab) -> None:
 
     result = lab.result(body, "expiring")
 
-    assert "expired" == result.status
+    assert result.status == "expired"
     assert "deadline" in str(result.reason)
     assert result.cost_nano_usd == sum(call.cost_nano_usd or 0 for call in lab.ledger("expiring"))
 
@@ -119,13 +137,15 @@ def test_a_task_past_its_deadline_expires_with_the_reason(lab: Lab) -> None:
 def test_a_budget_that_does_not_reach_ends_the_task_before_the_call(lab: Lab) -> None:
     result = lab.result({"id": "poor", "prompt": "Translate: poor.", "budget_usd": "0.0000001"}, "poor")
 
-    assert ("failed", 0) == (result.status, len(lab.ledger("poor")))
+    assert (result.status, len(lab.ledger("poor"))) == ("failed", 0)
     assert "budget" in str(result.reason)
 
 
 def test_a_dead_letter_can_be_listed_shown_and_driven_again(lab: Lab, tmp_path: Path) -> None:
     tierbus(lab, "submit", "", "--tenant", "dead", "--id", "d")
-    letters = [one for one in json.loads(tierbus(lab, "dead", "list", "--json").stdout) if one["from"].endswith(".dead")]
+    letters = [
+        one for one in json.loads(tierbus(lab, "dead", "list", "--json").stdout) if one["from"].endswith(".dead")
+    ]
     shown = json.loads(tierbus(lab, "dead", "show", letters[0]["id"]).stdout)
     mended = tmp_path / "mended.json"
     mended.write_text(json.dumps({"id": "d", "prompt": "Translate: mended."}))
@@ -133,13 +153,13 @@ def test_a_dead_letter_can_be_listed_shown_and_driven_again(lab: Lab, tmp_path: 
     result = tierbus(lab, "result", "d", "--tenant", "dead", "--wait", "30")
 
     assert "prompt is empty" in shown["error"]
-    assert 0 == driven.returncode
-    assert (0, True) == (result.returncode, "SIMULATED" in result.stdout)
-    assert 2 == tierbus(lab, "dead", "show", "TASKS-0").returncode
+    assert driven.returncode == 0
+    assert (result.returncode, "SIMULATED" in result.stdout) == (0, True)
+    assert tierbus(lab, "dead", "show", "TASKS-0").returncode == 2
 
 
 def test_the_bus_is_as_declared_and_says_what_waits(lab: Lab) -> None:
-    assert 0 == tierbus(lab, "bus", "apply", "--check").returncode
+    assert tierbus(lab, "bus", "apply", "--check").returncode == 0
     rows = json.loads(tierbus(lab, "bus", "status", "--json").stdout)
     assert {"router", "planner", "executor", "reviewer"} == {row["service"] for row in rows}
     document = json.loads(tierbus(lab, "bus", "docs").stdout)
@@ -150,7 +170,7 @@ def test_doctor_names_what_is_missing(lab: Lab) -> None:
     done = tierbus(lab, "doctor", "--json")
 
     findings = {finding["what"]: finding for finding in json.loads(done.stdout)}
-    assert 0 == done.returncode
+    assert done.returncode == 0
     assert findings["bus"]["ok"]
     assert findings["nats-server"]["ok"]
 
@@ -159,5 +179,5 @@ def test_an_unknown_tier_file_or_service_is_misconfigured(lab: Lab) -> None:
     tiers = tierbus(lab, "tiers", "nowhere")
     service = tierbus(lab, "serve", "cook")
 
-    assert (6, True) == (tiers.returncode, "unknown tier file 'nowhere'" in tiers.stderr)
-    assert (6, True) == (service.returncode, "unknown service 'cook'" in service.stderr)
+    assert (tiers.returncode, "unknown tier file 'nowhere'" in tiers.stderr) == (6, True)
+    assert (service.returncode, "unknown service 'cook'" in service.stderr) == (6, True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import nats
 import pytest
-
 from tests.flow.conftest import Lab
+
 from tierbus.cli.stack import Stack
 from tierbus.contracts import CallStatus
 
@@ -81,7 +81,7 @@ async def test_each_service_killed_in_its_call_leaves_one_result_and_a_true_ledg
     planned = await plan_result()
     await nc.close()
 
-    assert ("succeeded", "succeeded") == (direct["status"], planned["status"])
+    assert (direct["status"], planned["status"]) == ("succeeded", "succeeded")
     ledger = await asyncio.to_thread(slow_lab.ledger, "killed")
     served = slow_lab.served()
     interrupted = [call for call in ledger if call.status is CallStatus.INTERRUPTED]
@@ -109,4 +109,4 @@ async def test_a_task_published_while_a_service_is_down_is_done_when_it_is_back(
     told = await result()
     await nc.close()
 
-    assert ("succeeded", 1) == (told["status"], told["calls"])
+    assert (told["status"], told["calls"]) == ("succeeded", 1)

@@ -6,7 +6,6 @@ import json
 
 import nats
 import pytest
-
 from tests.flow.conftest import Lab
 
 
@@ -22,8 +21,8 @@ async def test_a_task_published_with_plain_nats_py_gets_its_result(lab: Lab) -> 
     await nc.close()
 
     told = json.loads(message.data)
-    assert "TASKS" == ack.stream
-    assert ("succeeded", "plain-1") == (told["status"], told["task"])
+    assert ack.stream == "TASKS"
+    assert (told["status"], told["task"]) == ("succeeded", "plain-1")
     assert told["cost_nano_usd"] == sum(part["cost_nano_usd"] for part in told["cost_by_tier"].values()) > 0
 
 
@@ -33,11 +32,13 @@ async def test_a_task_without_an_id_gets_one_from_its_message_id(lab: Lab) -> No
     run = hashlib.sha256(b"outside/from-header").hexdigest()[:32]
     result = await nc.subscribe(f"tierbus.event.outside.{run}.result")
 
-    await js.publish("tierbus.task.high.outside", b'{"prompt": "Translate: yes."}', headers={"Nats-Msg-Id": "from-header"})
+    await js.publish(
+        "tierbus.task.high.outside", b'{"prompt": "Translate: yes."}', headers={"Nats-Msg-Id": "from-header"}
+    )
     message = await result.next_msg(timeout=60)
     await nc.close()
 
-    assert "from-header" == json.loads(message.data)["task"]
+    assert json.loads(message.data)["task"] == "from-header"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-
 from tests.flow.conftest import Lab
+
 from tierbus.bus.client import client
 from tierbus.contracts import CallStatus, Result, Role
 from tierbus.testing.sim.script import load_scenarios
@@ -54,7 +54,9 @@ def test_every_results_cost_is_the_sum_of_its_ledger_records(lab: Lab, results: 
     assert {run: sum(call.cost_nano_usd or 0 for call in calls) for run, calls in by_run.items()} == {
         result.run: result.cost_nano_usd for result in results.values()
     }
-    assert {run: len(calls) for run, calls in by_run.items()} == {result.run: result.calls for result in results.values()}
+    assert {run: len(calls) for run, calls in by_run.items()} == {
+        result.run: result.calls for result in results.values()
+    }
 
 
 def test_every_call_that_sim_served_is_in_the_ledger_with_its_tokens(lab: Lab, results: dict[str, Result]) -> None:
@@ -65,9 +67,10 @@ def test_every_call_that_sim_served_is_in_the_ledger_with_its_tokens(lab: Lab, r
     assert results
     assert set(served) <= set(ledger)
     finished = [call for call in ledger.values() if call.status is CallStatus.FINISHED]
-    assert [(served[str(call.request_id)]["input_tokens"], served[str(call.request_id)]["output_tokens"]) for call in finished] == [
-        (call.usage.input, call.usage.output) for call in finished
-    ]
+    assert [
+        (served[str(call.request_id)]["input_tokens"], served[str(call.request_id)]["output_tokens"])
+        for call in finished
+    ] == [(call.usage.input, call.usage.output) for call in finished]
 
 
 def test_simple_tasks_never_pay_for_planning_and_planned_ones_pay_the_frontier_once(results: dict[str, Result]) -> None:
@@ -76,7 +79,7 @@ def test_simple_tasks_never_pay_for_planning_and_planned_ones_pay_the_frontier_o
     calls = {scenario.name: (planner[scenario.name].calls if planner[scenario.name] else 0) for scenario in SCENARIOS}  # type: ignore[union-attr] # checked in the condition
     direct = {scenario.name for scenario in SCENARIOS if scenario.expect.route == "direct"}
 
-    assert {name: 0 for name in direct} == {name: count for name, count in calls.items() if name in direct}
+    assert dict.fromkeys(direct, 0) == {name: count for name, count in calls.items() if name in direct}
     assert {1, 2} >= {count for name, count in calls.items() if name not in direct}
 
 

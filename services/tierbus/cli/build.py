@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import structlog
 import uvloop
 
 from tierbus import telemetry
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
+from tierbus.contracts import Tier
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
 from tierbus.executor.interrupts import Interrupts
 from tierbus.ledger.desk import Desk
-from tierbus.llm.registry import connect
+from tierbus.llm.registry import Models, connect
 from tierbus.planner.app import Planner
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
@@ -24,10 +26,45 @@ from tierbus.router.app import Router
 from tierbus.runs import Runs
 from tierbus.service import Service
 from tierbus.settings import Settings
-from tierbus.tiers.catalog import Catalog, load
+from tierbus.tiers.catalog import Catalog, ModelSpec, load
+
+log = structlog.get_logger(__name__)
 
 MISCONFIGURED = 6
 SERVICES = ("router", "planner", "executor", "reviewer")
+
+
+ASKS: dict[str, tuple[Tier, ...]] = {
+    "router": (),
+    "planner": (Tier.FRONTIER,),
+    "executor": tuple(Tier),
+    "reviewer": (Tier.SMALL, Tier.MID),
+}
+"""The tiers that a service asks in most of its work; the router asks seldom, so its SDKs are loaded when it does."""
+
+
+class _Warmer:
+    """Loads provider SDKs beside the service's start, so that the first task does not wait for them."""
+
+    def __init__(self, models: Models, specs: list[ModelSpec]) -> None:
+        self._models = models
+        self._specs = specs
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        for spec in self._specs:
+            try:
+                await self._models.of(spec).ready()
+            except Misconfigured as error:
+                log.warning("models.not_ready", model=spec.id, error=str(error))
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
 
 def builder(name: str, settings: Settings) -> Callable[[Bus], Service]:
@@ -46,7 +83,12 @@ def builder(name: str, settings: Settings) -> Callable[[Bus], Service]:
         runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing)
         desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s)
         service = _service(name, bus, runs, desk, catalog, settings)
-        return replace(service, on_stop=(*service.on_stop, models.close))
+        warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
+        return replace(
+            service,
+            on_start=(*service.on_start, warmer.start),
+            on_stop=(*service.on_stop, warmer.stop, models.close),
+        )
 
     return build
 

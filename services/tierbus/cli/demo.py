@@ -142,6 +142,7 @@ def report(rows: list[Row], models: str, ledger_nano_usd: int) -> None:
     """Print what happened: the tasks, the totals by tier and role, and one task's steps."""
     results = [row.result for row in rows if row.result is not None]
     out.print(_tasks_table(rows, models))
+    out.print("Verdicts: ✓ accepted, ✗ rejected and tried one tier up, ✗✗ failed.")
     if not results:
         return
     _print_totals(results, ledger_nano_usd)
@@ -157,7 +158,7 @@ def _tasks_table(rows: list[Row], models: str) -> Table:
     note = "SIMULATED answers, list prices" if models == "sim" else models
     table = Table(title=f"Tasks ({note})", title_justify="left", box=box.SIMPLE, pad_edge=False)
     for name in ("task", "status", "route", "tier path", "verdicts"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=name != "tier path")
     for name in ("time", "cost", "baseline", "saving"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
@@ -180,8 +181,8 @@ def _tasks_table(rows: list[Row], models: str) -> Table:
 
 
 def _verdicts(counted: Counter[str]) -> str:
-    names = {VerdictKind.ACCEPT: "accepted", VerdictKind.ESCALATE: "rejected", VerdictKind.FAIL: "failed"}
-    return ", ".join(f"{counted[kind]} {name}" for kind, name in names.items() if counted[kind]) or "–"
+    marks = {VerdictKind.ACCEPT: "✓", VerdictKind.ESCALATE: "✗", VerdictKind.FAIL: "✗✗"}
+    return " ".join(f"{counted[kind]}{mark}" for kind, mark in marks.items() if counted[kind]) or "–"
 
 
 def _print_totals(results: list[Result], ledger_nano_usd: int) -> None:

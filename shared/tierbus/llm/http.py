@@ -52,6 +52,10 @@ class Line:
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ProviderLost(f"the answer cannot be read ({type(error).__name__})") from None
 
+    async def ready(self) -> None:
+        """Make the client now."""
+        await self._made()
+
     async def close(self) -> None:
         """Close the connections, if any were opened."""
         if self._client is not None:

@@ -69,6 +69,10 @@ class Model(Protocol):
         """
         ...
 
+    async def ready(self) -> None:
+        """Make everything that the first question would otherwise wait for."""
+        ...
+
     async def close(self) -> None:
         """Close the HTTP connections."""
         ...

@@ -30,6 +30,10 @@ class OpenAIModel:
         """Ask once. See `Model.ask` for what it raises."""
         return await self._line.ask(self._request(question), _reply, timeout_s)
 
+    async def ready(self) -> None:
+        """Load the SDK and make its client now rather than at the first question."""
+        await self._line.ready()
+
     async def close(self) -> None:
         """Close the connections, if any were opened."""
         await self._line.close()

@@ -58,6 +58,9 @@ class ScriptedModel:
             raise said
         return said if isinstance(said, Reply) else reply(said, self.spec.id)
 
+    async def ready(self) -> None:
+        """Always ready."""
+
     async def close(self) -> None:
         """Nothing to close."""
 

@@ -1,0 +1,66 @@
+"""Real inference on this machine: a 135M model fails much, and everything about that must be true."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.flow.conftest import Lab
+
+from tierbus.bus.client import client
+from tierbus.cli.stack import Stack
+from tierbus.contracts import CallStatus, Result
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
+
+RULES = "Answer in one short sentence."
+TASKS = {
+    "greet": {"prompt": f"Translate into French: good morning. {RULES}", "risk": "low"},
+    "greet-again": {"prompt": f"Translate into French: good evening. {RULES}", "risk": "low"},
+    "judged": {"prompt": f"What is the capital of France? {RULES}", "hints": {"route": "direct"}},
+    "json": {
+        "prompt": "Extract the city from: I live in Lyon.",
+        "hints": {"tier": "frontier"},
+        "expects": {
+            "json_schema": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["city"],
+                "properties": {"city": {"type": "string"}},
+            }
+        },
+    },
+    "planned": {"prompt": "Compare tea and coffee, then recommend one.", "hints": {"route": "plan"}, "risk": "low"},
+}
+
+
+@pytest.fixture(scope="module")
+def local_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    folder = Path(tmp_path_factory.mktemp("local"))
+    with (folder / "log").open("w") as log, Stack(data=folder, models="local", logs=log) as stack:
+        yield Lab(stack)
+
+
+def test_every_task_ends_and_real_tokens_and_cache_reads_are_in_the_ledger(local_lab: Lab) -> None:
+    async def work() -> dict[str, Result]:
+        found: dict[str, Result] = {}
+        async with client(local_lab.stack.settings) as bus:
+            for name, body in TASKS.items():
+                published = await bus.publish({**body, "id": name}, "local", "normal", name)
+                async for event in bus.follow(published.subjects, 300):
+                    if isinstance(event, Result):
+                        found[name] = event
+                        break
+        return found
+
+    results = asyncio.run(work())
+    ledger = local_lab.ledger("local")
+    finished = [call for call in ledger if call.status is CallStatus.FINISHED]
+
+    assert set(TASKS) == set(results)
+    assert all(result.status in ("succeeded", "failed") for result in results.values())
+    assert all(result.reason for result in results.values() if result.status == "failed")
+    assert all(call.usage.input > 0 and call.usage.output > 0 for call in finished)
+    assert sum(call.usage.cache_read for call in finished) > 0
+    assert {0} == {call.cost_nano_usd for call in ledger}
+    assert sum(result.calls for result in results.values()) == len(ledger)
