@@ -15,6 +15,7 @@ import anthropic
 import nats
 import uvloop
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
 
 STAGES = ("route", "execute", "review", "result")
@@ -57,7 +58,7 @@ async def work(stage: str) -> None:
     following = STAGES[STAGES.index(stage) + 1]
     slots = asyncio.Semaphore(BATCH)
 
-    async def handle(msg: nats.aio.msg.Msg) -> None:
+    async def handle(msg: Msg) -> None:
         try:
             if client is not None:
                 await one_call(client)
@@ -85,7 +86,7 @@ async def drive(nc: Client, count: int) -> float:
     done = asyncio.Event()
     seen = 0
 
-    async def heard(_msg: nats.aio.msg.Msg) -> None:
+    async def heard(_msg: Msg) -> None:
         nonlocal seen
         seen += 1
         if seen >= count:

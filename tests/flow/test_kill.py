@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
 from tests.flow.conftest import Lab
 
 from tierbus.cli.stack import Stack
@@ -47,7 +48,7 @@ def _open(lab: Lab, role: str) -> bool:
     return bool(lab.served(role=role, state="open"))
 
 
-async def _publish(lab: Lab, body: dict[str, object]) -> tuple[nats.NATS, Callable[[], Awaitable[dict[str, object]]]]:
+async def _publish(lab: Lab, body: Mapping[str, object]) -> tuple[Client, Callable[[], Awaitable[dict[str, object]]]]:
     nc = await nats.connect(lab.stack.nats_url)
     run = hashlib.sha256(f"killed/{body['id']}".encode()).hexdigest()[:32]
     told = await nc.subscribe(f"tierbus.event.killed.{run}.result")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.flow.conftest import Lab
@@ -14,7 +15,7 @@ from tierbus.contracts import CallStatus, Result
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
 RULES = "Answer in one short sentence."
-TASKS = {
+TASKS: dict[str, dict[str, Any]] = {
     "greet": {"prompt": f"Translate into French: good morning. {RULES}", "risk": "low"},
     "greet-again": {"prompt": f"Translate into French: good evening. {RULES}", "risk": "low"},
     "judged": {"prompt": f"What is the capital of France? {RULES}", "hints": {"route": "direct"}},
