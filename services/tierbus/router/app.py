@@ -69,7 +69,8 @@ class Router:
         now = time.time()
         task = accept(task, delivery, now)
         run = _new_run(task, await self._kept(task), delivery, now)
-        seen = signals(_text(task.prompt), [_size(item.content) for item in task.attachments])
+        prompt = await self.texts.read(_content(task.prompt))
+        seen = signals(prompt, [_size(item.content) for item in task.attachments])
         decision, calls = await self._decide(task, run, seen, delivery)
         decided = run.model_copy(
             update={"decision": decision, "planning": decision.route is Route.PLAN, "calls": calls}
@@ -235,12 +236,6 @@ def _tombstone(request: CancelRequested, now: float) -> Run:
 
 def _content(prompt: str | Content) -> Content:
     return prompt if isinstance(prompt, Content) else Content.of(prompt)
-
-
-def _text(prompt: str | Content) -> str:
-    """The prompt as far as it is at hand: one that came by reference is judged by its size alone."""
-    content = _content(prompt)
-    return content.text if content.text is not None else " " * content.size
 
 
 def _size(content: Content) -> int:

@@ -43,6 +43,11 @@ class Publisher:
     def __init__(self, nc: Client) -> None:
         self._nc = nc
 
+    @property
+    def room(self) -> int:
+        """Bytes that a message may have: what the server takes, less our own headers."""
+        return self._nc.max_payload - 1024
+
     async def say(self, *messages: Message) -> None:
         """Publish all of them, side by side; returns when the streams hold them.
 

@@ -195,7 +195,7 @@ class SlotSubscriber(PullStreamSubscriber):
             self._inbox = None
         deadline = time.monotonic() + self._drain_s
         while self._working and time.monotonic() < deadline:
-            await asyncio.wait(list(self._working), timeout=BEAT_S)
+            await asyncio.wait(list(self._working), timeout=min(BEAT_S, deadline - time.monotonic()))
             await self._beat()
         left = list(self._working)
         for task in left:

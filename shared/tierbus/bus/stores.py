@@ -14,7 +14,7 @@ from tierbus import limits
 from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, MSG_ID, TTL, Publisher
 from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, RUN_SUBJECT, WORK
 from tierbus.contracts import CallRecorded, Content, encode
-from tierbus.errors import Conflict, Misconfigured, Unavailable
+from tierbus.errors import Conflict, Misconfigured, Rejected, Unavailable
 from tierbus.run import Run
 from tierbus.stores import Output
 
@@ -114,7 +114,7 @@ class JetTexts:
             raise Unavailable(f"text {content.ref} is not in the object store {BLOBS!r}") from None
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise Unavailable(f"the object store did not give {content.ref}: {type(error).__name__}") from error
-        return (found.data or b"").decode()
+        return _checked(content.ref, found.data or b"")
 
     async def keep(self, content: Content, most: int = limits.INLINE_BYTES) -> Content:
         if content.text is None or len(content.text.encode()) <= most:
@@ -134,6 +134,20 @@ class JetTexts:
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise Unavailable(f"the object store did not take {name}: {type(error).__name__}") from error
         return Content(media=like.media, ref=name, size=len(data))
+
+
+def _checked(name: str, data: bytes) -> str:
+    """The text of an object; what a task says about its size is not taken on trust.
+
+    Raises:
+        Rejected: it is larger than a task may carry, or no text.
+    """
+    if len(data) > limits.PROMPT_BYTES:
+        raise Rejected(f"text {name} has {len(data)} bytes, the limit is {limits.PROMPT_BYTES}")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Rejected(f"text {name} is not UTF-8") from None
 
 
 class JetLedger:

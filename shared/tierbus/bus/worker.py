@@ -11,11 +11,15 @@ from tierbus import limits
 from tierbus.bus.acks import Fate, Settlement, settle
 from tierbus.bus.publish import Publisher
 from tierbus.bus.topology import Consumer
-from tierbus.contracts import DeadLettered, Message, decode
+from tierbus.contracts import DeadLettered, Message, decode, encode
 from tierbus.errors import Rejected, TierbusError, Unavailable
 from tierbus.service import Delivery, Service
 
 log = structlog.get_logger(__name__)
+
+BURY_AGAIN_S = 5.0
+CUT_BYTES = 256 * limits.KIB
+"""How much of a body a dead letter keeps when the whole is more than the server takes."""
 
 
 class Received(NamedTuple):
@@ -76,14 +80,24 @@ class Worker:
             await self._bury(msg, delivery, error, fate.reason)
 
     async def _bury(self, msg: Msg, delivery: Delivery, error: Exception, reason: str) -> None:
-        """Out of the queue: the dead letter first, then what the service says about it, then the acknowledgement."""
+        """Out of the queue: the dead letter first, then what the service says about it, then the acknowledgement.
+
+        Last words that break are tried as often as a message is delivered; then the dead letter must do.
+        """
+        buried = False
         try:
             await self._publisher.say(self._dead_letter(msg, delivery, error, reason))
+            buried = True
             await self._publisher.say(*await self._last_words(msg, delivery, error))
-        except TierbusError as second:
-            delay = second.delay_s if isinstance(second, Unavailable) else 5.0
-            log.warning("bus.not_buried", subject=delivery.subject, error=str(second))
-            await msg.nak(delay=delay)
+        except Exception as second:  # noqa: BLE001 - a message that is never settled would come back for ever
+            known = isinstance(second, TierbusError)
+            last = buried and not known and delivery.deliveries > limits.MAX_DELIVER
+            say = log.warning if known else log.error
+            say("bus.not_buried", subject=delivery.subject, error=repr(second), exc_info=None if known else second)
+            if last:
+                await msg.ack()
+            else:
+                await msg.nak(delay=second.delay_s if isinstance(second, Unavailable) else BURY_AGAIN_S)
         else:
             await msg.ack()
 
@@ -101,7 +115,7 @@ class Worker:
 
     def _dead_letter(self, msg: Msg, delivery: Delivery, error: Exception, reason: str) -> DeadLettered:
         body, body_b64 = _text(msg.data)
-        return DeadLettered(
+        letter = DeadLettered(
             service=self._service.name,
             reason=reason,
             error=f"{type(error).__name__}: {error}"[:2000],
@@ -113,6 +127,16 @@ class Worker:
             body=body,
             body_b64=body_b64,
             at=time.time(),
+        )
+        if len(encode(letter)) <= self._publisher.room:
+            return letter
+        return letter.model_copy(
+            update={
+                "error": f"{letter.error} (cut: the body has {len(msg.data)} bytes, too many for a dead letter)",
+                "headers": {},
+                "body": None,
+                "body_b64": base64.b64encode(msg.data[:CUT_BYTES]).decode(),
+            }
         )
 
     def _tell(self, fate: Settlement, delivery: Delivery, error: Exception) -> None:

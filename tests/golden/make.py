@@ -1,0 +1,151 @@
+"""Writes a golden file for each message as this release writes it: `python -m tests.golden.make`, once per schema version.
+
+A golden file is never rewritten: it says what some release has put on the bus.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.plans import NOW, RUN, diamond, judged, new_run
+
+from tierbus.contracts import (
+    SCHEMA_VERSION,
+    Attachment,
+    CallRecorded,
+    CallStatus,
+    CancelRequested,
+    Content,
+    DeadLettered,
+    Expects,
+    Hints,
+    Message,
+    Outcome,
+    PlanRequested,
+    Priority,
+    Role,
+    Route,
+    StepExecuted,
+    StepReleased,
+    StepReviewed,
+    StepStarted,
+    Task,
+    TaskPlanned,
+    TaskRejected,
+    TaskRouted,
+    Tier,
+    TimerDue,
+    TimerSet,
+    Usage,
+    Verdict,
+    VerdictKind,
+    encode,
+)
+from tierbus.result import result_of
+from tierbus.run import advance, begin
+
+FOLDER = Path(__file__).parent
+
+
+def samples() -> list[Message]:
+    """One of each message, with every optional field that matters."""
+    verdict = Verdict(kind=VerdictKind.ESCALATE, rung="judge", reason="wrong sum", critique="add the tax")
+    call = CallRecorded(
+        call=f"{RUN}.answer.1.executor.0.0",
+        run=RUN,
+        tenant="acme",
+        step="answer",
+        attempt=1,
+        role=Role.EXECUTOR,
+        tier=Tier.SMALL,
+        provider="anthropic",
+        model="claude-haiku-5-5",
+        status=CallStatus.FINISHED,
+        usage=Usage(input=100, output=20, cache_read=10),
+        cost_nano_usd=20_000,
+        baseline_nano_usd=800_000,
+        price_source="genai-prices 0.2.3",
+        started_at=NOW,
+        duration_s=0.5,
+        request_id="req_1",
+        stop_reason="done",
+    )
+    run = advance(begin(new_run(), NOW).run, judged("answer", 1, VerdictKind.ACCEPT)._replace(calls=(call,)), NOW).run
+    decision = new_run(Route.DIRECT).decision
+    assert decision is not None
+    return [
+        Task(
+            id="t-1",
+            tenant="acme",
+            priority=Priority.HIGH,
+            prompt="Translate this.",
+            attachments=(Attachment(name="a.txt", content=Content.of("text")),),
+            expects=Expects(json_schema={"type": "object"}, criteria=("is right",)),
+            hints=Hints(tier=Tier.MID, route=Route.DIRECT),
+            metadata={"team": "blue"},
+        ),
+        CancelRequested(tenant="acme", run=RUN),
+        PlanRequested(run=RUN, priority=Priority.NORMAL),
+        StepReleased(run=RUN, step="answer", attempt=1, tier=Tier.SMALL, priority=Priority.NORMAL),
+        StepExecuted(
+            run=RUN,
+            step="answer",
+            attempt=1,
+            tier=Tier.SMALL,
+            priority=Priority.NORMAL,
+            outcome=Outcome.ANSWERED,
+            output=Content.of('{"n": 1}', "json"),
+            model="claude-haiku-5-5",
+            calls=(call,),
+            queue_s=0.25,
+        ),
+        TimerSet(run=RUN, due_at=NOW),
+        TimerDue(run=RUN),
+        TaskRouted(run=RUN, tenant="acme", at=NOW, task="t-1", decision=decision, queue_s=0.1),
+        TaskPlanned(run=RUN, tenant="acme", at=NOW, steps=diamond().steps, repaired=True),
+        StepStarted(run=RUN, tenant="acme", at=NOW, step="answer", attempt=1, tier=Tier.SMALL),
+        StepReviewed(
+            run=RUN,
+            tenant="acme",
+            at=NOW,
+            step="answer",
+            attempt=1,
+            tier=Tier.SMALL,
+            model="claude-haiku-5-5",
+            verdict=verdict,
+            cost_nano_usd=20_000,
+        ),
+        result_of(run),
+        TaskRejected(tenant="acme", sequence=7, task="t-1", reasons=("prompt is empty",), at=NOW),
+        call,
+        DeadLettered(
+            service="router",
+            reason="malformed",
+            error="Malformed: task: not JSON",
+            origin="tierbus.task.normal.acme",
+            stream="TASKS",
+            sequence=7,
+            deliveries=1,
+            headers={"Nats-Msg-Id": "x"},
+            body="{",
+            at=NOW,
+        ),
+    ]
+
+
+def path(kind: str, version: int) -> Path:
+    """Where the golden file of a kind and version lies."""
+    return FOLDER / f"{kind}.v{version}.json"
+
+
+def write() -> None:
+    """Write what is missing for this version."""
+    for message in samples():
+        file = path(message.kind, SCHEMA_VERSION)
+        if not file.exists():
+            body: dict[str, Any] = json.loads(encode(message))
+            file.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
