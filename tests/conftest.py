@@ -1,0 +1,62 @@
+"""A real nats-server for the tests that need a bus, and a connection to one that is as empty as on its first day."""
+
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from tierbus.bus import topology
+from tierbus.bus.apply import apply, request
+from tierbus.bus.connect import close
+from tierbus.cli.stack import free_port, nats_server
+
+START_S = 30.0
+
+
+@pytest.fixture(scope="session")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A nats-server with JetStream of this test session's own."""
+    folder = tmp_path_factory.mktemp("nats")
+    port = free_port()
+    command = [nats_server(), "-js", "-a", "127.0.0.1", "-p", str(port), "-sd", str(folder / "data")]
+    with (folder / "nats.log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        _wait(process, port)
+        yield f"nats://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+async def nc(nats_url: str) -> AsyncIterator[Client]:
+    """A connection to a bus that is as declared and holds nothing."""
+    connection = await nats.connect(nats_url, allow_reconnect=False, connect_timeout=10)
+    try:
+        for name in (*(stream.name for stream in topology.STREAMS), f"OBJ_{topology.BLOBS}"):
+            await request(connection, f"STREAM.DELETE.{name}")
+        await apply(connection)
+        yield connection
+    finally:
+        await close(connection)
+
+
+def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+    until = time.monotonic() + START_S
+    while time.monotonic() < until:
+        assert process.poll() is None, f"nats-server ended with exit code {process.returncode}"
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f"nats-server did not listen on {port} within {START_S:.0f} s")

@@ -1,0 +1,198 @@
+"""Each fact once, however often it is said."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+from nats.aio.client import Client
+from tests.plans import NOW, RUN, decision
+from tests.shared.bus.waiting import until
+
+from tierbus.bus.apply import request
+from tierbus.bus.publish import EXPECT_LAST, Publisher
+from tierbus.bus.stores import last, replay
+from tierbus.contracts import (
+    Content,
+    Message,
+    PlanRequested,
+    Priority,
+    Result,
+    StepReleased,
+    Task,
+    TaskRouted,
+    TaskStatus,
+    Tier,
+    TimerDue,
+    TimerSet,
+    decode,
+    encode,
+)
+from tierbus.errors import Conflict, Misconfigured, Unavailable
+
+FAR = 4_000_000_000.0
+
+
+@pytest.fixture
+def publisher(nc: Client) -> Publisher:
+    return Publisher(nc)
+
+
+async def held(nc: Client, stream: str, subject: str) -> list[bytes]:
+    return [data async for data in replay(nc, stream, subject)]
+
+
+async def counted(nc: Client, stream: str) -> dict[str, int]:
+    """How many messages each subject of a stream holds."""
+    info = await request(nc, f"STREAM.INFO.{stream}", {"subjects_filter": ">"})
+    found: dict[str, int] = info["state"].get("subjects") or {}
+    return found
+
+
+async def settled(nc: Client, publisher: Publisher, stream: str) -> None:
+    """Return when the stream has dealt with everything said so far, unconfirmed events included: it takes turns."""
+    config = (await request(nc, f"STREAM.INFO.{stream}"))["config"]
+    subject = config["subjects"][0].replace("*", "turn").replace(">", "turn")
+    with pytest.raises(Conflict):
+        await publisher.put(subject, b"", {EXPECT_LAST: "99"})
+
+
+def result(answer: str) -> Result:
+    return Result(run=RUN, tenant="acme", at=NOW, task="t-1", status=TaskStatus.SUCCEEDED, answer=Content.of(answer))
+
+
+def routed() -> TaskRouted:
+    return TaskRouted(run=RUN, tenant="acme", at=NOW, task="t-1", decision=decision(), queue_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("message", "stream"),
+    [
+        (Task(id="t-1", tenant="acme", prompt="Translate."), "TASKS"),
+        (PlanRequested(run=RUN, priority=Priority.NORMAL), "WORK"),
+        (StepReleased(run=RUN, step="answer", attempt=1, tier=Tier.SMALL, priority=Priority.LOW), "WORK"),
+        (routed(), "EVENTS"),
+        (result("Hallo"), "EVENTS"),
+        (TimerSet(run=RUN, due_at=FAR), "WORK"),
+    ],
+)
+async def test_the_same_fact_is_held_once(nc: Client, publisher: Publisher, message: Message, stream: str) -> None:
+    for _ in range(3):
+        await publisher.say(message)
+    await settled(nc, publisher, stream)
+    assert await counted(nc, stream) == {message.subject: 1}
+    assert (await request(nc, f"STREAM.INFO.{stream}"))["state"]["last_seq"] == 1, "the server stored it once"
+
+
+async def test_what_is_said_is_what_is_held(nc: Client, publisher: Publisher) -> None:
+    await publisher.say(routed(), result("Hallo"))
+    await settled(nc, publisher, "EVENTS")
+    found = await held(nc, "EVENTS", routed().subject)
+    assert [decode(TaskRouted, data) for data in found] == [routed()]
+    assert decode(Result, (await held(nc, "EVENTS", result("").subject))[0]) == result("Hallo")
+
+
+async def test_many_at_once(nc: Client, publisher: Publisher) -> None:
+    messages = [PlanRequested(run=f"{place:032x}", priority=Priority.HIGH) for place in range(100)]
+    await publisher.say(*messages, *messages)
+    assert await counted(nc, "WORK") == dict.fromkeys((message.subject for message in messages), 1)
+
+
+async def test_nothing_to_say(publisher: Publisher) -> None:
+    await publisher.say()
+
+
+async def test_tasks_of_two_tenants_with_one_id_are_two(nc: Client, publisher: Publisher) -> None:
+    for tenant in ("acme", "bolt"):
+        await publisher.say(Task(id="t-1", tenant=tenant, prompt="Translate."))
+    assert await counted(nc, "TASKS") == {"tierbus.task.normal.acme": 1, "tierbus.task.normal.bolt": 1}
+
+
+async def test_the_first_result_stands(nc: Client, publisher: Publisher) -> None:
+    await publisher.say(result("first"))
+    await publisher.say(result("second"))
+    found = [decode(Result, data) for data in await held(nc, "EVENTS", result("").subject)]
+    assert found == [result("first")]
+
+
+async def test_a_timer_fires_as_due(nc: Client, publisher: Publisher) -> None:
+    due = f"tierbus.due.{RUN}"
+    await publisher.say(TimerSet(run=RUN, due_at=time.time() + 0.5))
+    assert await last(publisher, "WORK", due) is None
+
+    async def fired() -> bool:
+        return await last(publisher, "WORK", due) is not None
+
+    await until(fired, "the timer rings")
+    found = await last(publisher, "WORK", due)
+    assert found is not None
+    assert decode(TimerDue, found[0]) == TimerDue(run=RUN)
+
+    async def spent() -> bool:
+        return await counted(nc, "WORK") == {due: 1}
+
+    await until(spent, "a timer that rang is gone")
+
+
+async def test_a_timer_of_the_past_fires_at_once(publisher: Publisher) -> None:
+    await publisher.say(TimerSet(run=RUN, due_at=NOW - 1_000_000_000))
+
+    async def fired() -> bool:
+        return await last(publisher, "WORK", f"tierbus.due.{RUN}") is not None
+
+    await until(fired, "the timer rings")
+
+
+async def test_a_later_timer_replaces_an_earlier_one(nc: Client, publisher: Publisher) -> None:
+    soon, probe = time.time() + 1.0, "f" * 32
+    await publisher.say(TimerSet(run=RUN, due_at=soon))
+    await publisher.say(TimerSet(run=RUN, due_at=FAR))
+    await publisher.say(TimerSet(run=probe, due_at=soon + 0.5))
+
+    async def probed() -> bool:
+        return await last(publisher, "WORK", f"tierbus.due.{probe}") is not None
+
+    await until(probed, "a timer set for later than the replaced one rings")
+    assert await counted(nc, "WORK") == {f"tierbus.timer.{RUN}": 1, f"tierbus.due.{probe}": 1}
+
+
+async def test_a_timer_brought_forward_fires(publisher: Publisher) -> None:
+    await publisher.say(TimerSet(run=RUN, due_at=FAR))
+    await publisher.say(TimerSet(run=RUN, due_at=time.time() + 0.2))
+
+    async def fired() -> bool:
+        return await last(publisher, "WORK", f"tierbus.due.{RUN}") is not None
+
+    await until(fired, "the timer rings")
+
+
+@pytest.mark.parametrize("expected", ["0", "99"])
+async def test_another_sequence_than_expected_is_a_conflict(publisher: Publisher, expected: str) -> None:
+    subject = f"tierbus.run.{RUN}"
+    sequence = await publisher.put(subject, b"{}", {EXPECT_LAST: "0"})
+    with pytest.raises(Conflict, match=subject):
+        await publisher.put(subject, b'{"n": 2}', {EXPECT_LAST: expected})
+    assert await last(publisher, "WORK", subject) == (b"{}", sequence)
+    assert await publisher.put(subject, b'{"n": 2}', {EXPECT_LAST: str(sequence)}) > sequence
+
+
+async def test_a_subject_that_no_stream_takes_is_unavailable(publisher: Publisher) -> None:
+    with pytest.raises(Unavailable, match=r"tierbus\.nowhere"):
+        await publisher.put("tierbus.nowhere", b"{}", {})
+
+
+async def test_a_refusal_of_the_stream_is_misconfigured_with_its_reason(nc: Client, publisher: Publisher) -> None:
+    config: dict[str, Any] = (await request(nc, "STREAM.INFO.OUTPUTS"))["config"]
+    await request(nc, "STREAM.UPDATE.OUTPUTS", {**config, "max_msg_size": 10})
+    with pytest.raises(Misconfigured, match=r"message size exceeds maximum.*code 10054"):
+        await publisher.put("tierbus.output.a", b"x" * 11, {})
+
+
+async def test_closing_is_told_to_who_listens(nc: Client, publisher: Publisher) -> None:
+    listener = await nc.subscribe("tierbus.ctl.closing.*")
+    await publisher.announce_closing(RUN)
+    assert (await listener.next_msg(timeout=10)).subject == f"tierbus.ctl.closing.{RUN}"
+
+
+def test_a_message_is_plain_json() -> None:
+    assert json.loads(encode(TimerDue(run=RUN))) == {"schema_version": 2, "run": RUN}

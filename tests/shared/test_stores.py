@@ -1,0 +1,264 @@
+"""The stores: what is promised holds in memory and in JetStream alike."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from nats.aio.client import Client
+from tests.plans import RUN, new_run
+from tests.shared.bus.waiting import until
+
+from tierbus import limits
+from tierbus.bus.publish import Publisher
+from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
+from tierbus.contracts import CallRecorded, CallStatus, Content, Role, Tier, TimerSet, Usage
+from tierbus.errors import Conflict, Misconfigured, Unavailable
+from tierbus.stores import Ledger, Output, Outputs, RunStore, Texts
+from tierbus.testing.memory import MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
+
+OTHER = "f" * 32
+PLAN = f"tierbus.plan.normal.{RUN}"
+STEP = f"tierbus.step.small.normal.{RUN}.answer.1"
+REVIEW = f"tierbus.review.normal.{RUN}.answer.1"
+
+
+@dataclass
+class Stores:
+    """One of each, and how a message gets onto the bus they stand on."""
+
+    runs: RunStore
+    outputs: Outputs
+    texts: Texts
+    ledger: Ledger
+    queue: Callable[[str], Awaitable[None]]
+
+
+@pytest.fixture(params=["memory", "jetstream"])
+def stores(request: pytest.FixtureRequest) -> Stores:
+    if request.param == "memory":
+        runs = MemoryRuns()
+
+        async def remember(subject: str) -> None:
+            runs.queued.add(subject)
+
+        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), remember)
+    return jetstream(request.getfixturevalue("nc"))
+
+
+@pytest.fixture
+def jet(nc: Client) -> Stores:
+    return jetstream(nc)
+
+
+def jetstream(nc: Client) -> Stores:
+    publisher = Publisher(nc)
+
+    async def publish(subject: str) -> None:
+        if subject.startswith("tierbus.timer."):
+            await publisher.say(TimerSet(run=subject.rsplit(".", 1)[-1], due_at=4_000_000_000.0))
+        else:
+            await publisher.put(subject, b"{}", {})
+
+    return Stores(JetRuns(publisher, nc), JetOutputs(publisher), JetTexts(nc), JetLedger(publisher, nc), publish)
+
+
+def call(name: str, status: CallStatus = CallStatus.STARTED, run: str = RUN, **more: object) -> CallRecorded:
+    given: dict[str, object] = {
+        "call": f"{run}.{name}",
+        "run": run,
+        "tenant": "acme",
+        "step": "answer",
+        "attempt": 1,
+        "role": Role.EXECUTOR,
+        "tier": Tier.SMALL,
+        "provider": "p",
+        "model": "m",
+        "status": status,
+        "started_at": 1.0,
+    }
+    return CallRecorded.model_validate({**given, **more})
+
+
+class TestRuns:
+    async def test_what_was_never_written_is_not_there(self, stores: Stores) -> None:
+        assert await stores.runs.read(RUN) is None
+        assert await stores.runs.revision(RUN) == 0
+
+    async def test_what_is_written_is_read(self, stores: Stores) -> None:
+        run = new_run()
+        revision = await stores.runs.write(run, 0)
+        assert revision > 0
+        assert await stores.runs.read(RUN) == (run, revision)
+        assert await stores.runs.revision(RUN) == revision
+
+    async def test_each_write_is_a_later_revision(self, stores: Stores) -> None:
+        first = await stores.runs.write(new_run(), 0)
+        changed = new_run(metadata={"n": "2"})
+        second = await stores.runs.write(changed, first)
+        assert second > first
+        assert await stores.runs.read(RUN) == (changed, second)
+
+    async def test_a_state_is_begun_once(self, stores: Stores) -> None:
+        first = await stores.runs.write(new_run(), 0)
+        with pytest.raises(Conflict):
+            await stores.runs.write(new_run(tier=Tier.MID), 0)
+        assert await stores.runs.read(RUN) == (new_run(), first)
+
+    async def test_only_the_first_of_two_writers_wins(self, stores: Stores) -> None:
+        first = await stores.runs.write(new_run(), 0)
+        second = await stores.runs.write(new_run(tier=Tier.MID), first)
+        with pytest.raises(Conflict):
+            await stores.runs.write(new_run(tier=Tier.FRONTIER), first)
+        assert await stores.runs.read(RUN) == (new_run(tier=Tier.MID), second)
+
+    async def test_nobody_writes_over_what_is_not_there(self, stores: Stores) -> None:
+        with pytest.raises(Conflict):
+            await stores.runs.write(new_run(), 41)
+        assert await stores.runs.read(RUN) is None
+
+    async def test_runs_do_not_disturb_each_other(self, stores: Stores) -> None:
+        one = await stores.runs.write(new_run(), 0)
+        other = await stores.runs.write(new_run(id=OTHER), 0)
+        again = await stores.runs.write(new_run(tier=Tier.MID), one)
+        assert await stores.runs.revision(RUN) == again
+        assert await stores.runs.read(OTHER) == (new_run(id=OTHER), other)
+
+    @pytest.mark.parametrize("subject", [PLAN, STEP, REVIEW])
+    async def test_it_holds_what_is_queued(self, stores: Stores, subject: str) -> None:
+        assert not await stores.runs.holds(subject)
+        await stores.queue(subject)
+        assert await stores.runs.holds(subject)
+        assert not await stores.runs.holds(subject.replace(RUN, OTHER))
+
+    async def test_dropping_keeps_the_state(self, stores: Stores) -> None:
+        revision = await stores.runs.write(new_run(), 0)
+        await stores.queue(STEP)
+        await stores.runs.drop(RUN)
+        assert await stores.runs.read(RUN) == (new_run(), revision)
+
+    async def test_dropping_takes_the_work_of_that_run_off_the_bus(self, jet: Stores) -> None:
+        kept = [subject.replace(RUN, OTHER) for subject in (PLAN, STEP)]
+        for subject in (PLAN, STEP, STEP.replace("small.normal", "frontier.low"), REVIEW, *kept):
+            await jet.queue(subject)
+        await jet.runs.drop(RUN)
+        assert not await jet.runs.holds(PLAN)
+        assert not await jet.runs.holds(STEP)
+        assert not await jet.runs.holds(STEP.replace("small.normal", "frontier.low"))
+        assert await jet.runs.holds(REVIEW), "an outcome that is paid for is still told"
+        assert [await jet.runs.holds(subject) for subject in kept] == [True, True]
+
+    async def test_a_run_that_is_done_has_no_timer(self, stores: Stores) -> None:
+        mine, others = f"tierbus.timer.{RUN}", f"tierbus.timer.{OTHER}"
+        revision = await stores.runs.write(new_run(), 0)
+        await stores.queue(mine)
+        await stores.queue(others)
+        assert await stores.runs.holds(mine)
+        await stores.runs.done(RUN)
+
+        async def gone() -> bool:
+            return not await stores.runs.holds(mine)
+
+        await until(gone, "the timer is purged")
+        assert await stores.runs.holds(others)
+        assert await stores.runs.revision(RUN) == revision
+
+    async def test_a_state_too_large_names_the_limit(self, jet: Stores) -> None:
+        with pytest.raises(Misconfigured, match=str(limits.STATE_BYTES)):
+            await jet.runs.write(new_run(prompt=Content.of("x" * limits.STATE_BYTES)), 0)
+        assert await jet.runs.read(RUN) is None
+
+
+class TestOutputs:
+    async def test_an_empty_slot(self, stores: Stores) -> None:
+        assert await stores.outputs.get(f"{RUN}.answer.1.executor.0") is None
+
+    async def test_a_slot_gives_back_what_was_put(self, stores: Stores) -> None:
+        slot = f"{RUN}.answer.1.executor.0"
+        output = Output(text="Grüße ✓", stop="end", model="m", calls=(call("c", CallStatus.FINISHED),))
+        await stores.outputs.put(slot, output)
+        assert await stores.outputs.get(slot) == output
+        assert await stores.outputs.get(f"{RUN}.answer.2.executor.0") is None
+
+    async def test_the_later_answer_counts(self, stores: Stores) -> None:
+        slot = f"{RUN}.answer.1.executor.0"
+        for text in ("first", "second"):
+            await stores.outputs.put(slot, Output(text=text, stop="end", model="m", calls=()))
+        found = await stores.outputs.get(slot)
+        assert found is not None
+        assert found.text == "second"
+
+
+class TestTexts:
+    @pytest.mark.parametrize("text", ["", "short", "x" * limits.INLINE_BYTES, "ü" * (limits.INLINE_BYTES // 2)])
+    async def test_a_small_text_stays_inline(self, stores: Stores, text: str) -> None:
+        content = Content.of(text)
+        assert await stores.texts.keep(content) == content
+        assert await stores.texts.read(content) == text
+
+    @pytest.mark.parametrize(
+        "text", ["x" * (limits.INLINE_BYTES + 1), "ü" * (limits.INLINE_BYTES // 2 + 1), "long " * 100_000]
+    )
+    async def test_a_large_text_is_kept_by_the_hash_of_its_bytes(self, stores: Stores, text: str) -> None:
+        kept = await stores.texts.keep(Content.of(text, "json"))
+        data = text.encode()
+        assert kept == Content(media="json", ref=hashlib.sha256(data).hexdigest(), size=len(data))
+        assert await stores.texts.read(kept) == text
+        assert await stores.texts.keep(kept) == kept, "what is kept is not kept again"
+
+    async def test_keeping_twice_is_the_same_content(self, stores: Stores) -> None:
+        content = Content.of("y" * (limits.INLINE_BYTES + 1))
+        assert await stores.texts.keep(content) == await stores.texts.keep(content)
+
+    async def test_the_caller_may_set_the_size(self, stores: Stores) -> None:
+        assert (await stores.texts.keep(Content.of("12345"), most=5)).text == "12345"
+        kept = await stores.texts.keep(Content.of("123456"), most=5)
+        assert kept.text is None
+        assert await stores.texts.read(kept) == "123456"
+
+    async def test_a_text_that_is_not_there_is_unavailable(self, stores: Stores) -> None:
+        with pytest.raises(Unavailable, match="0" * 64):
+            await stores.texts.read(Content(ref="0" * 64, size=7))
+
+    async def test_content_without_anything_is_empty(self, stores: Stores) -> None:
+        assert await stores.texts.read(Content()) == ""
+
+
+class TestLedger:
+    async def test_a_call_is_opened_once(self, stores: Stores) -> None:
+        assert await stores.ledger.claim(call("c"))
+        assert not await stores.ledger.claim(call("c", started_at=2.0))
+        assert await stores.ledger.last(call("c")) == call("c")
+        assert await stores.ledger.claim(call("d"))
+
+    async def test_a_call_that_is_closed_is_not_opened_again(self, stores: Stores) -> None:
+        await stores.ledger.claim(call("c"))
+        await stores.ledger.close(call("c", CallStatus.FINISHED))
+        assert not await stores.ledger.claim(call("c"))
+
+    async def test_the_last_record_counts(self, stores: Stores) -> None:
+        assert await stores.ledger.last(call("c")) is None
+        await stores.ledger.claim(call("c"))
+        ended = call("c", CallStatus.FINISHED, usage=Usage(input=3, output=4), cost_nano_usd=5, duration_s=1.5)
+        await stores.ledger.close(ended)
+        assert await stores.ledger.last(call("c")) == ended
+        assert await stores.ledger.last(call("d")) is None
+
+    async def test_the_calls_of_a_run_in_the_order_they_were_opened(self, stores: Stores) -> None:
+        second, first, third = call("b", started_at=20.0), call("c", started_at=10.0), call("a", started_at=30.0)
+        tie = call("d", started_at=20.0, tier=Tier.FRONTIER)
+        for one in (second, tie, third, first, call("a", run=OTHER)):
+            assert await stores.ledger.claim(one)
+        closed = first.model_copy(update={"status": CallStatus.FINISHED, "cost_nano_usd": 9})
+        await stores.ledger.close(closed)
+        assert await stores.ledger.of_run(RUN) == [closed, second, tie, third]
+        assert await stores.ledger.of_run(OTHER) == [call("a", run=OTHER)]
+
+    async def test_a_run_without_calls(self, stores: Stores) -> None:
+        assert await stores.ledger.of_run(RUN) == []
+
+    async def test_more_calls_than_one_batch(self, stores: Stores) -> None:
+        opened = [call(f"c{place}", started_at=float(place)) for place in range(520)]
+        for one in reversed(opened):
+            await stores.ledger.claim(one)
+        assert await stores.ledger.of_run(RUN) == opened
