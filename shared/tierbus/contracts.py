@@ -635,12 +635,12 @@ def decode(kind: type[M], data: bytes) -> M:
     """Read a message of the current or the previous version.
 
     Raises:
-        Malformed: not JSON, not an object, or fields that do not fit; one reason per field.
+        Malformed: not JSON (or nested too deeply), not an object, or fields that do not fit; one reason per field.
         UnknownVersion: written by a release that is too new or too old.
     """
     try:
         body = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"{kind.kind}: not JSON: {error}") from None
     if not isinstance(body, dict):
         raise Malformed(f"{kind.kind}: a JSON object is expected, not {type(body).__name__}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nats
 import pytest
+import yaml
 from nats.aio.client import Client
 from tests.flow.conftest import Lab
 
@@ -20,10 +21,32 @@ UNSURE = "What do you think of the proposal as a whole?"
 """No rule fires on it, so the router asks a small model: it can be killed in the middle of that."""
 
 
+SCENARIO = {
+    "name": "killed",
+    "about": "a task that the router has to ask about and that is then planned",
+    "match": UNSURE,
+    "task": {"prompt": UNSURE},
+    "answers": [
+        {
+            "when": {"role": "router"},
+            "json": {
+                **dict.fromkeys(("complexity", "domain", "context", "risk"), 0.7),
+                "needs_plan": True,
+                "reason": "several parts",
+            },
+        }
+    ],
+    "expect": {"route": "plan", "steps": 3, "tier_path": {}},
+}
+
+
 @pytest.fixture
 def slow_lab(tmp_path: Path) -> Iterator[Lab]:
     """Models that take a second and a half, so that a kill falls into a call."""
-    options = ("--scenarios", "none", "--latency", "1.5")
+    scenarios = tmp_path / "scenarios"
+    scenarios.mkdir()
+    (scenarios / "killed.yaml").write_text(yaml.safe_dump(SCENARIO))
+    options = ("--scenarios", str(scenarios), "--latency", "1.5")
     with (tmp_path / "log").open("w") as log, Stack(data=tmp_path, sim_options=options, logs=log) as stack:
         yield Lab(stack)
 
@@ -66,23 +89,15 @@ async def _publish(lab: Lab, body: Mapping[str, object]) -> tuple[Client, Callab
 
 @pytest.mark.timeout(400)
 async def test_each_service_killed_in_its_call_leaves_one_result_and_a_true_ledger(slow_lab: Lab) -> None:
-    """One planned task whose route the router has to ask for, with a strict review; four kills in turn."""
-    body = {"id": "one", "prompt": UNSURE, "risk": "high"}
-    plan = {"id": "two", "prompt": UNSURE, "risk": "high", "hints": {"route": "plan"}}
-    nc, direct_result = await _publish(slow_lab, body)
-    await _until(lambda: _open(slow_lab, "router"), "the router's call")
-    _kill(slow_lab, "router")
-    direct = await direct_result()
-    await nc.close()
-
-    nc, plan_result = await _publish(slow_lab, plan)
-    for service in ("planner", "executor", "reviewer"):
+    """One task: asked about by the router, planned, executed and judged; each service dies in the middle of a call."""
+    nc, result = await _publish(slow_lab, {"id": "one", "prompt": UNSURE, "risk": "high"})
+    for service in SERVICES:
         await _until(lambda service=service: _open(slow_lab, service), f"the {service}'s call")  # type: ignore[misc] # a default is a known value
         _kill(slow_lab, service)
-    planned = await plan_result()
+    told = await result()
     await nc.close()
 
-    assert (direct["status"], planned["status"]) == ("succeeded", "succeeded")
+    assert told["status"] == "succeeded"
     ledger = await asyncio.to_thread(slow_lab.ledger, "killed")
     served = slow_lab.served()
     interrupted = [call for call in ledger if call.status is CallStatus.INTERRUPTED]
@@ -96,7 +111,7 @@ async def test_each_service_killed_in_its_call_leaves_one_result_and_a_true_ledg
         name: tokens[str(name)] for name in finished
     }
     spent = sum(call.cost_nano_usd or 0 for call in ledger)
-    assert spent == int(str(direct["cost_nano_usd"])) + int(str(planned["cost_nano_usd"]))
+    assert spent == told["cost_nano_usd"]
 
 
 async def test_a_task_published_while_a_service_is_down_is_done_when_it_is_back(slow_lab: Lab) -> None:

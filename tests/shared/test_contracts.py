@@ -104,6 +104,7 @@ def test_another_version_is_refused_by_name(version: object) -> None:
     ("data", "reason"),
     [
         (b"", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
         (b"[1]", "a JSON object is expected, not list"),
         (b'{"prompt": 5}', "prompt"),
         (b'{"prompt": "x", "risk": "extreme"}', "'extreme'"),

@@ -1,5 +1,6 @@
 """Whether a task can be done at all: pure. What is refused is refused with every reason at once."""
 
+import math
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -8,6 +9,9 @@ from tierbus.answers import broken_schema
 from tierbus.contracts import Content, Priority, Task
 from tierbus.errors import Rejected
 from tierbus.service import Delivery
+
+BUDGET_USD = 10**9
+"""Largest budget: in nano-dollars it still fits the number range of JSON readers."""
 
 
 def accept(task: Task, delivery: Delivery, now: float) -> Task:
@@ -92,10 +96,14 @@ def _about_expectations(task: Task) -> list[str]:
 
 def _about_limits(task: Task, now: float) -> list[str]:
     reasons = []
-    if task.deadline_at is not None and task.deadline_at <= now:
+    if task.deadline_at is not None and not math.isfinite(task.deadline_at):
+        reasons.append(f"deadline_at {task.deadline_at} is not a time")
+    elif task.deadline_at is not None and task.deadline_at <= now:
         reasons.append(f"deadline_at {_date(task.deadline_at)} is in the past (it is {_date(now)})")
     if task.budget_usd is not None and task.budget_usd <= 0:
         reasons.append(f"budget_usd {task.budget_usd} must be above 0")
+    if task.budget_usd is not None and task.budget_usd > BUDGET_USD:
+        reasons.append(f"budget_usd {task.budget_usd} is above the limit of {BUDGET_USD}")
     if len(task.metadata) > limits.METADATA_ENTRIES:
         reasons.append(f"{len(task.metadata)} metadata entries, the limit is {limits.METADATA_ENTRIES}")
     return reasons

@@ -182,7 +182,7 @@ def refused(delivery: Delivery, data: bytes, error: Exception) -> list[Message]:
 def _claimed_id(data: bytes) -> str | None:
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     claimed = body.get("id") if isinstance(body, dict) else None
     return claimed[:200] if isinstance(claimed, str) else None
