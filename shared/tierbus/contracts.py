@@ -20,7 +20,7 @@ from tierbus.errors import Malformed, UnknownVersion
 SCHEMA_VERSION = 2
 PREVIOUS_VERSION = 1
 NANO = 1_000_000_000
-TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TASK_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 StepId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -148,7 +148,7 @@ class Task(Message):
 
     kind: ClassVar[str] = "task"
     pattern: ClassVar[str] = "tierbus.task.{priority}.{tenant}"
-    id: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")] | None = None
+    id: Annotated[str, Field(pattern=f"^{TASK_ID.pattern}$")] | None = None
     tenant: TenantName = "default"
     priority: Priority = Priority.NORMAL
     prompt: str | Content

@@ -24,7 +24,7 @@ _TAGS = (
     "plan",
     "errors",
 )
-_CLOSING = re.compile(rf"<(/?)({'|'.join(_TAGS)})\b", re.IGNORECASE)
+_CLOSING = re.compile(rf"<(\s*/\s*|)({'|'.join(_TAGS)})\b", re.IGNORECASE)
 
 
 @cache

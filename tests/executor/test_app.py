@@ -262,16 +262,20 @@ async def test_a_budget_that_cannot_pay_the_call_is_an_outcome() -> None:
 
 
 async def test_the_repair_must_fit_what_the_first_call_left() -> None:
+    """The budget reaches for the repair's estimate alone, but not for what the first call cost and the repair."""
     expects = Expects(json_schema=SCHEMA)
-    probe = direct(['{"total": 1}'], expects=expects)
+    probe = direct(["no json", '{"total": 1}'], expects=expects)
     await probe.execute()
-    estimate = probe.parts.ledger.records[0].cost_nano_usd or 0
-    bench = direct(["no json"], expects=expects, budget_nano_usd=estimate)
+    [_, repair] = [record for record in probe.parts.ledger.records if record.status is CallStatus.STARTED]
+    enough = CALL_NANO_USD + (repair.cost_nano_usd or 0)
+    short = direct(["no json"], expects=expects, budget_nano_usd=enough - 1)
+    paid = direct(["no json", '{"total": 1}'], expects=expects, budget_nano_usd=enough)
 
-    executed = await bench.execute()
+    unpaid = await short.execute()
 
-    assert (executed.outcome, len(bench.asked)) == (Outcome.OVER_BUDGET, 1)
-    assert [call.cost_nano_usd for call in executed.calls] == [CALL_NANO_USD]
+    assert (unpaid.outcome, len(short.asked)) == (Outcome.OVER_BUDGET, 1)
+    assert [call.cost_nano_usd for call in unpaid.calls] == [CALL_NANO_USD]
+    assert (await paid.execute()).outcome is Outcome.ANSWERED
 
 
 async def test_a_tier_that_nobody_answers_for_is_an_outcome_with_its_calls() -> None:

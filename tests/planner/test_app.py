@@ -21,6 +21,7 @@ from tierbus.contracts import (
     Route,
     StepReleased,
     TaskPlanned,
+    TaskStatus,
     Tier,
 )
 from tierbus.ledger import desk as desk_module
@@ -66,7 +67,7 @@ BAD = plan(step("read"), step("write", "ghost"))
 
 async def planned(parts: Parts, **more: object) -> list[Message]:
     """What the planner says to a request for a run with these fields."""
-    await parts.store.write(begin(new_run(Route.PLAN, **more), NOW).run, 0)
+    await parts.store.write(begin(new_run(Route.PLAN, **more), NOW).run, 0)  # type: ignore[arg-type] # the run's fields by name
     return list(await planner(parts).on_request(REQUEST, DELIVERY))
 
 
@@ -140,7 +141,7 @@ async def test_a_bad_plan_is_repaired_with_its_errors_shown() -> None:
 UNUSABLE: dict[str, tuple[Says, str]] = {
     "prose": ("First I would read it.", "the answer is not JSON"),
     "no steps": ('{"steps": []}', "the plan has no steps"),
-    "circle": (plan(step("a", "b"), step("b", "a")), "need each other in a circle"),
+    "circle": (plan(step("a", "b"), step("b", "a")), "the steps a, b need each other in a circle"),
     "two ends": (plan(step("a"), step("b")), "exactly one step may be needed by no other"),
     "too many steps": (
         plan(*(step(f"s{n}") for n in range(limits.PLAN_STEPS + 1))),
@@ -211,17 +212,19 @@ async def test_a_budget_that_cannot_pay_the_planner_ends_the_run() -> None:
 
 
 async def test_the_repair_must_fit_what_the_first_call_left() -> None:
-    """The budget reaches for one call's estimate, and the first call has taken some of it."""
-    probe = Parts([GOOD])
+    """The budget reaches for the repair's estimate alone, but not for what the first call cost and the repair."""
+    probe = Parts([BAD, GOOD])
     await planned(probe)
-    estimate = probe.ledger.records[0].cost_nano_usd or 0
-    parts = Parts([BAD])
+    [_, repair] = [record for record in probe.ledger.records if record.status is CallStatus.STARTED]
+    enough = CALL_NANO_USD + (repair.cost_nano_usd or 0)
+    short, paid = Parts([BAD]), Parts([BAD, GOOD])
 
-    messages = await planned(parts, budget_nano_usd=estimate)
+    messages = await planned(short, budget_nano_usd=enough - 1)
 
     [result] = [message for message in messages if isinstance(message, Result)]
     assert (result.status, result.cost_nano_usd) == ("failed", CALL_NANO_USD)
-    assert len(parts.models.asked) == 1
+    assert len(short.models.asked) == 1
+    assert told(await planned(paid, budget_nano_usd=enough)).repaired
 
 
 async def test_a_plan_beyond_the_budget_must_be_repaired() -> None:
@@ -272,7 +275,7 @@ async def test_material_cannot_speak_as_the_task() -> None:
 
 async def test_a_run_that_is_ending_is_not_planned() -> None:
     parts = Parts([])
-    run = close(begin(new_run(Route.PLAN), NOW).run, "cancelled", "no longer wanted", NOW).run  # type: ignore[arg-type] # the status by its name
+    run = close(begin(new_run(Route.PLAN), NOW).run, TaskStatus.CANCELLED, "no longer wanted", NOW).run
     await parts.store.write(run, 0)
 
     messages = await planner(parts).on_request(REQUEST, DELIVERY)

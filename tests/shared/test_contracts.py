@@ -69,7 +69,11 @@ KEYS = {
     "plan-requested": (f"tierbus.plan.normal.{RUN}", f"tierbus.plan.normal.{RUN}"),
     "step-released": (f"tierbus.step.small.normal.{RUN}.answer.1", f"tierbus.step.small.normal.{RUN}.answer.1"),
     "step-executed": (f"tierbus.review.normal.{RUN}.answer.1", f"tierbus.review.normal.{RUN}.answer.1"),
+    "timer-set": (f"tierbus.timer.{RUN}", f"tierbus.timer.{RUN}.1800000000.000"),
     "timer-due": (f"tierbus.due.{RUN}", f"tierbus.due.{RUN}"),
+    "routed": (f"tierbus.event.acme.{RUN}.routed", f"tierbus.event.acme.{RUN}.routed"),
+    "planned": (f"tierbus.event.acme.{RUN}.planned", f"tierbus.event.acme.{RUN}.planned"),
+    "reviewed": (f"tierbus.event.acme.{RUN}.reviewed", f"tierbus.event.acme.{RUN}.reviewed.answer.1"),
     "started": (f"tierbus.event.acme.{RUN}.started", f"tierbus.event.acme.{RUN}.started.answer.1"),
     "result": (f"tierbus.event.acme.{RUN}.result", f"tierbus.event.acme.{RUN}.result"),
     "rejected": ("tierbus.event.acme.rejected-7.rejected", "tierbus.event.acme.rejected-7.rejected"),
@@ -81,7 +85,7 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_subject_and_key_are_what_clients_and_deduplication_rely_on(name: str) -> None:
     assert KEYS[name] == (SAMPLES[name].subject, SAMPLES[name].key)
 
@@ -121,7 +125,7 @@ def test_what_does_not_fit_is_refused_with_field_and_value(data: bytes, reason: 
 
 
 def test_a_run_id_can_be_computed_by_any_client() -> None:
-    assert hashlib.sha256(b"acme/t-1").hexdigest()[:32] == run_id("acme", "t-1")
+    assert run_id("acme", "t-1") == hashlib.sha256(b"acme/t-1").hexdigest()[:32] == "27813c31be62be023d3712e3b3e14bc3"
     assert run_id("acme", "t-1") != run_id("acm", "e/t-1")
 
 

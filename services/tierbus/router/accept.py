@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from tierbus import limits
 from tierbus.answers import broken_schema
-from tierbus.contracts import Content, Priority, Task
+from tierbus.contracts import TASK_ID, Content, Priority, Task
 from tierbus.errors import Rejected
 from tierbus.service import Delivery
 
@@ -45,7 +45,8 @@ def accept(task: Task, delivery: Delivery, now: float) -> Task:
 
 def _generated(delivery: Delivery) -> str:
     """An id for a task without one: the publisher's Nats-Msg-Id, or the message's place in the stream."""
-    return delivery.headers.get("Nats-Msg-Id") or f"at-{delivery.published_at:.6f}-{delivery.sequence}"
+    named = delivery.headers.get("Nats-Msg-Id", "")
+    return named if TASK_ID.fullmatch(named) else f"at-{delivery.published_at:.6f}-{delivery.sequence}"
 
 
 def _about_subject(task: Task, priority: str, tenant: str) -> list[str]:
