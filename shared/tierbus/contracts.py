@@ -8,7 +8,7 @@ integer nano-dollars (`_nano_usd`) inside and decimal dollars (`_usd`) where a p
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -94,6 +94,16 @@ class Content(Model):
     text: str | None = None
     ref: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     size: int = Field(default=0, ge=0)
+
+    @property
+    def inline_bytes(self) -> int:
+        """Bytes of the text that is carried along; 0 for a reference."""
+        return len(self.text.encode()) if self.text is not None else 0
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of the text wherever it is; for a reference what the sender says."""
+        return self.inline_bytes if self.text is not None else self.size
 
     @classmethod
     def of(cls, text: str, media: Literal["text", "json"] = "text") -> Self:
@@ -280,6 +290,11 @@ class CallRecorded(Message):
     @property
     def key(self) -> str:
         return f"{self.call}.{self.status}"
+
+
+def spent(calls: Iterable[CallRecorded]) -> int:
+    """Nano-dollars of these calls together; a call without a known price adds nothing here and is told apart elsewhere."""
+    return sum(call.cost_nano_usd or 0 for call in calls)
 
 
 class Outcome(StrEnum):

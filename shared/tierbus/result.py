@@ -16,6 +16,7 @@ from tierbus.contracts import (
     Tier,
     TierCost,
     Usage,
+    spent,
 )
 from tierbus.run import Run, StepStatus
 
@@ -93,7 +94,7 @@ def _usage(calls: Iterable[CallRecorded]) -> Usage:
 
 def _bill(calls: Iterable[CallRecorded], tier: Tier | None = None, role: Role | None = None) -> TierCost:
     mine = [call for call in calls if tier in (None, call.tier) and role in (None, call.role)]
-    return TierCost(calls=len(mine), cost_nano_usd=sum(call.cost_nano_usd or 0 for call in mine), usage=_usage(mine))
+    return TierCost(calls=len(mine), cost_nano_usd=spent(mine), usage=_usage(mine))
 
 
 def _baseline(run: Run) -> Baseline | None:

@@ -35,6 +35,7 @@ from tierbus.contracts import (
     TimerSet,
     Verdict,
     VerdictKind,
+    spent,
 )
 
 
@@ -107,7 +108,7 @@ class Run(Model):
     @property
     def cost_nano_usd(self) -> int:
         """What the run has cost so far; unpriced calls count nothing here and are told apart in the result."""
-        return sum(call.cost_nano_usd or 0 for call in self.calls)
+        return spent(self.calls)
 
     @property
     def live(self) -> bool:
@@ -241,7 +242,7 @@ def _attempt(judged: Judged) -> Attempt:
         verdict=judged.verdict,
         queue_s=judged.queue_s,
         llm_s=sum(call.duration_s for call in judged.calls),
-        cost_nano_usd=sum(call.cost_nano_usd or 0 for call in judged.calls),
+        cost_nano_usd=spent(judged.calls),
     )
 
 

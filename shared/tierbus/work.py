@@ -5,9 +5,10 @@ step last, so that providers can cache the beginning.
 """
 
 import json
+from collections.abc import Iterable
 
 from tierbus import prompts
-from tierbus.contracts import Content, Expects, Slot, Tier
+from tierbus.contracts import CallRecorded, Content, Expects, Slot, Tier, spent
 from tierbus.llm.model import Question, Turn
 from tierbus.run import Run, StepState
 from tierbus.stores import Texts
@@ -90,9 +91,9 @@ def slot_of(run: Run, state: StepState, role: str, ask: int = 0) -> Slot:
     )
 
 
-def budget_left(run: Run, also_spent: int = 0) -> int | None:
-    """Nano-dollars the task may still spend, None where it has no budget."""
-    return None if run.budget_nano_usd is None else run.budget_nano_usd - run.cost_nano_usd - also_spent
+def budget_left(run: Run, calls: Iterable[CallRecorded] = ()) -> int | None:
+    """Nano-dollars the task may still spend after these calls too, None where it has no budget."""
+    return None if run.budget_nano_usd is None else run.budget_nano_usd - run.cost_nano_usd - spent(calls)
 
 
 def _listed(lines: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tierbus.bus.client import client
 from tierbus.cli.output import Exit, fail, out, percent, run, usd
-from tierbus.contracts import CallRecorded, CallStatus, Tier
+from tierbus.contracts import CallRecorded, CallStatus, Tier, spent
 from tierbus.errors import Misconfigured
 from tierbus.pricing.cost import rates
 from tierbus.settings import Settings
@@ -103,7 +103,7 @@ def _sum(by: By, name: str, calls: list[CallRecorded]) -> dict[str, Any]:
         "output": sum(call.usage.output for call in calls),
         "cache_read": sum(call.usage.cache_read for call in calls),
         "cache_write": sum(call.usage.cache_write for call in calls),
-        "cost_nano_usd": sum(call.cost_nano_usd or 0 for call in calls),
+        "cost_nano_usd": spent(calls),
     }
 
 

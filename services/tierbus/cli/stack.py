@@ -172,10 +172,6 @@ class Stack:
         self.health[label] = f"http://127.0.0.1:{port}"
         return process
 
-    def wait_ready(self, label: str) -> None:
-        """Wait until a service says that it is ready."""
-        self._wait(self.health[label] + "/readyz", label)
-
     def _environment(self, **more: str) -> dict[str, str]:
         given = {**os.environ, "TIERBUS_NATS_URL": self.nats_url, "TIERBUS_DRAIN_S": "10", **self.env, **more}
         if self.models == "sim" and self.model_url:

@@ -121,13 +121,12 @@ class _Attempt:
         return await self._done(read(second, asked.json_schema), second, (*first.calls, *second.calls))
 
     async def _ask(self, asked: Question, number: int, before: tuple[CallRecorded, ...]) -> Output:
-        spent = sum(call.cost_nano_usd or 0 for call in before)
         ask = Ask(
             slot=slot_of(self.run, self.state, Role.EXECUTOR, number),
             tier=self.step.tier,
             question=asked,
             priority=self.run.priority,
-            budget_nano_usd=budget_left(self.run, spent),
+            budget_nano_usd=budget_left(self.run, before),
             wanted=self._wanted,
             again=self.delivery.again,
         )

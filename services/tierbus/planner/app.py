@@ -131,10 +131,9 @@ class Planner:
     ) -> tuple[Plan | None, list[str]]:
         if cut:
             return None, ["the plan was cut off: write a shorter one"]
-        spent = sum(call.cost_nano_usd or 0 for call in calls)
         facts = Facts(
             attachments=frozenset(item.name for item in run.attachments),
-            budget_nano_usd=budget_left(run, spent),
+            budget_nano_usd=budget_left(run, calls),
         )
         plan, problems = read(text)
         if plan is not None:
@@ -144,7 +143,6 @@ class Planner:
     async def _ask(
         self, run: Run, asked: Question, number: int, before: tuple[CallRecorded, ...], delivery: Delivery
     ) -> Output:
-        spent = sum(call.cost_nano_usd or 0 for call in before)
         slot = Slot(run=run.id, tenant=run.tenant, step="_plan", attempt=1, role=Role.PLANNER, ask=number)
 
         async def wanted() -> bool:
@@ -157,7 +155,7 @@ class Planner:
                 tier=Tier.FRONTIER,
                 question=asked,
                 priority=run.priority,
-                budget_nano_usd=budget_left(run, spent),
+                budget_nano_usd=budget_left(run, before),
                 wanted=wanted,
                 again=delivery.again,
             )

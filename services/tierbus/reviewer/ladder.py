@@ -132,7 +132,6 @@ class _Climb:
     async def _ask(
         self, asked: Question, number: int, tier: Tier, before: tuple[CallRecorded, ...], first: int = 0
     ) -> Output:
-        spent = sum(call.cost_nano_usd or 0 for call in (*self.executed.calls, *before))
         return await self.parts.desk.ask(
             Ask(
                 slot=slot_of(self.run, self.state, Role.REVIEWER, number),
@@ -140,7 +139,7 @@ class _Climb:
                 question=asked,
                 priority=self.run.priority,
                 first=first,
-                budget_nano_usd=budget_left(self.run, spent),
+                budget_nano_usd=budget_left(self.run, (*self.executed.calls, *before)),
                 again=self.again,
             )
         )

@@ -69,7 +69,7 @@ def _about_prompt(prompt: Content) -> list[str]:
 
 
 def _too_large(name: str, content: Content) -> list[str]:
-    size = len(content.text.encode()) if content.text is not None else content.size
+    size = content.total_bytes
     return [f"{name} has {size} bytes, the limit is {limits.PROMPT_BYTES}"] if size > limits.PROMPT_BYTES else []
 
 

@@ -70,7 +70,7 @@ class Router:
         task = accept(task, delivery, now)
         run = _new_run(task, await self._kept(task), delivery, now)
         prompt = await self.texts.read(_content(task.prompt))
-        seen = signals(prompt, [_size(item.content) for item in task.attachments])
+        seen = signals(prompt, [item.content.total_bytes for item in task.attachments])
         decision, calls = await self._decide(task, run, seen, delivery)
         decided = run.model_copy(
             update={"decision": decision, "planning": decision.route is Route.PLAN, "calls": calls}
@@ -124,7 +124,7 @@ class Router:
         ask = Ask(
             slot=Slot(run=run.id, tenant=run.tenant, step="_route", attempt=1, role=Role.ROUTER),
             tier=Tier.SMALL,
-            question=question(seen, [(item.name, _size(item.content)) for item in task.attachments]),
+            question=question(seen, [(item.name, item.content.total_bytes) for item in task.attachments]),
             priority=run.priority,
             budget_nano_usd=run.budget_nano_usd,
             again=delivery.again,
@@ -141,11 +141,11 @@ class Router:
         """The task with its texts small enough for a run's state."""
         room = STATE_TEXT_BYTES
         prompt = await self._fit(_content(task.prompt), room)
-        room -= _inline(prompt)
+        room -= prompt.inline_bytes
         attachments = []
         for item in task.attachments:
             content = await self._fit(item.content, room)
-            room -= _inline(content)
+            room -= content.inline_bytes
             attachments.append(item.model_copy(update={"content": content}))
         return task.model_copy(update={"prompt": prompt, "attachments": tuple(attachments)})
 
@@ -236,11 +236,3 @@ def _tombstone(request: CancelRequested, now: float) -> Run:
 
 def _content(prompt: str | Content) -> Content:
     return prompt if isinstance(prompt, Content) else Content.of(prompt)
-
-
-def _size(content: Content) -> int:
-    return len(content.text.encode()) if content.text is not None else content.size
-
-
-def _inline(content: Content) -> int:
-    return len(content.text.encode()) if content.text is not None else 0

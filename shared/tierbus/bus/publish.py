@@ -27,7 +27,6 @@ ACK_TIMEOUT_S = 5.0
 MSG_ID = "Nats-Msg-Id"
 EXPECT_LAST = "Nats-Expected-Last-Subject-Sequence"
 TTL = "Nats-TTL"
-TRACEPARENT = "traceparent"
 _SCHEDULE = "Nats-Schedule"
 _SCHEDULE_TARGET = "Nats-Schedule-Target"
 _CONFLICTS = {10071, 10164}

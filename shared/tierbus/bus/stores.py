@@ -117,7 +117,7 @@ class JetTexts:
         return _checked(content.ref, found.data or b"")
 
     async def keep(self, content: Content, most: int = limits.INLINE_BYTES) -> Content:
-        if content.text is None or len(content.text.encode()) <= most:
+        if content.text is None or content.inline_bytes <= most:
             return content
         return await self.put(content.text, content)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from tierbus import limits
-from tierbus.contracts import CallRecorded, CallStatus, Priority, Slot, Tier, Usage
+from tierbus.contracts import CallRecorded, CallStatus, Priority, Slot, Tier, Usage, spent
 from tierbus.errors import Cancelled, OverBudget, TierbusError, Unavailable
 from tierbus.ledger.book import Book, failed, interrupted, tokens_of
 from tierbus.llm.gate import Gates
@@ -143,10 +143,10 @@ class Desk:
     def _afford(self, ask: Ask, started: CallRecorded, tries: _Tries) -> None:
         if ask.budget_nano_usd is None:
             return
-        spent = sum(call.cost_nano_usd or 0 for call in tries.calls)
+        so_far = spent(tries.calls)
         needed = started.cost_nano_usd or 0
-        if spent + needed > ask.budget_nano_usd:
-            left = (ask.budget_nano_usd - spent) / 1e9
+        if so_far + needed > ask.budget_nano_usd:
+            left = (ask.budget_nano_usd - so_far) / 1e9
             raise Unaffordable(
                 f"a call to {started.model} is estimated at ${needed / 1e9:.6f}, ${left:.6f} of the budget is left",
                 tuple(tries.calls),

@@ -70,7 +70,7 @@ class MemoryTexts:
         return self.kept[content.ref]
 
     async def keep(self, content: Content, most: int = limits.INLINE_BYTES) -> Content:
-        if content.text is None or len(content.text.encode()) <= most:
+        if content.text is None or content.inline_bytes <= most:
             return content
         data = content.text.encode()
         name = hashlib.sha256(data).hexdigest()
