@@ -12,7 +12,7 @@ from dataclasses import replace
 import structlog
 import uvloop
 
-from tierbus import telemetry
+from tierbus.telemetry import logs
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
 from tierbus.contracts import Tier
@@ -122,7 +122,7 @@ def serve(name: str) -> int:
     """Run one service until it is told to stop; returns the exit code."""
     try:
         settings = Settings.read()
-        telemetry.configure(name, level=settings.log_level, form=settings.log_format)
+        logs.configure(name, level=settings.log_level, form=settings.log_format)
         build = builder(name, settings)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve_until_stopped(name, build, settings))
