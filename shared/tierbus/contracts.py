@@ -244,6 +244,17 @@ class Usage(Model):
         )
 
 
+class Leg(Model):
+    """One message's way through a service: published, taken and done at these times (Unix seconds), in which delivery."""
+
+    stream: str = ""
+    sequence: int = 0
+    deliveries: int = 1
+    published_at: float = 0.0
+    began_at: float = 0.0
+    ended_at: float = 0.0
+
+
 class CallStatus(StrEnum):
     """How a call ended; `started` is open, `interrupted` is charged by estimate."""
 
@@ -257,7 +268,8 @@ class CallRecorded(Message):
     """One HTTP call to a model, in the ledger on `tierbus.ledger.<tenant>.<tier>.<call>`. The last record of a call counts.
 
     `cost_nano_usd` is None where no price is known (never 0); `estimated` marks a cost that no provider confirmed.
-    `baseline_nano_usd` prices the same tokens on the frontier tier's first model.
+    `baseline_nano_usd` prices the same tokens on the frontier tier's first model. `error_type` is one word or the HTTP
+    status; `asked_in` is the span id of the question that the call belongs to, None where its asker did not live to tell.
     """
 
     kind: ClassVar[str] = "call-recorded"
@@ -282,6 +294,8 @@ class CallRecorded(Message):
     request_id: str | None = None
     stop_reason: str | None = None
     error: str | None = None
+    error_type: str | None = None
+    asked_in: str | None = None
 
     @property
     def subject(self) -> str:
@@ -325,6 +339,7 @@ class StepExecuted(Message):
     model: str = ""
     calls: tuple[CallRecorded, ...] = ()
     queue_s: float = 0.0
+    leg: Leg | None = None
 
     @property
     def subject(self) -> str:
@@ -427,10 +442,12 @@ class Attempt(Model):
     queue_s: float
     llm_s: float
     cost_nano_usd: int
+    executed: Leg | None = None
+    reviewed: Leg | None = None
 
 
 class StepReport(Model):
-    """A step in the result: where it ran and how it was judged."""
+    """A step in the result: where it ran, how it was judged, and from when to when it took (Unix seconds)."""
 
     id: str
     instruction: str
@@ -438,6 +455,8 @@ class StepReport(Model):
     status: str
     tier_path: tuple[Tier, ...]
     attempts: tuple[Attempt, ...]
+    released_at: float | None = None
+    ended_at: float | None = None
 
 
 class Event(Message):
@@ -552,7 +571,13 @@ class Result(Event):
     queue_s: float = 0.0
     llm_s: float = 0.0
     submitted_at: float = 0.0
+    repaired: bool = False
+    fallback: str | None = None
+    routed: Leg | None = None
+    planned: Leg | None = None
     trace_id: str | None = None
+    caller: str | None = None
+    joined: bool = False
     metadata: dict[str, str] = Field(default_factory=dict)
 
 

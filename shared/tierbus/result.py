@@ -34,19 +34,28 @@ def result_of(run: Run) -> Result:
     """
     if run.status is None or run.finished_at is None:
         raise ValueError(f"run {run.id!r} has not ended")
+    return _told(run, run.status, run.finished_at)
+
+
+def so_far(run: Run, at: float = 0.0) -> Result:
+    """A run that has not ended, in the form of a result: for who draws it, never to be said; its status means nothing."""
+    return _told(run, run.status or TaskStatus.FAILED, at)
+
+
+def _told(run: Run, status: TaskStatus, at: float) -> Result:
     last = run.last_step
     attempts = [attempt for state in run.steps.values() for attempt in state.attempts]
     cost = run.cost_nano_usd
     return Result(
         run=run.id,
         tenant=run.tenant,
-        at=run.finished_at,
+        at=at,
         task=run.task,
-        status=run.status,
+        status=status,
         reason=run.reason,
         answer=last.output if last and run.status is TaskStatus.SUCCEEDED else None,
         decision=run.decision,
-        steps=_reports(run),
+        steps=reports(run),
         cost_nano_usd=cost,
         cost_usd=Decimal(cost) / NANO,
         cost_complete=not any(_unpriced(call) for call in run.calls),
@@ -61,12 +70,19 @@ def result_of(run: Run) -> Result:
         queue_s=run.queue_s + sum(attempt.queue_s for attempt in attempts),
         llm_s=sum(call.duration_s for call in run.calls),
         submitted_at=run.submitted_at,
+        repaired=run.repaired,
+        fallback=run.fallback,
+        routed=run.routed,
+        planned=run.planned,
         trace_id=run.trace_id,
+        caller=run.caller,
+        joined=run.joined,
         metadata=run.metadata,
     )
 
 
-def _reports(run: Run) -> tuple[StepReport, ...]:
+def reports(run: Run) -> tuple[StepReport, ...]:
+    """The steps of a run, ended or not, as a result tells them."""
     return tuple(
         StepReport(
             id=name,
@@ -75,6 +91,8 @@ def _reports(run: Run) -> tuple[StepReport, ...]:
             status=state.status,
             tier_path=tuple(attempt.tier for attempt in state.attempts),
             attempts=state.attempts,
+            released_at=state.released_at,
+            ended_at=state.ended_at,
         )
         for name, state in run.steps.items()
     )

@@ -20,6 +20,7 @@ from tierbus.contracts import (
     Decision,
     Expects,
     Inputs,
+    Leg,
     Message,
     Model,
     Outcome,
@@ -58,6 +59,8 @@ class StepState(Model):
     critique: str = ""
     output: Content | None = None
     attempts: tuple[Attempt, ...] = ()
+    released_at: float | None = None
+    ended_at: float | None = None
 
 
 class Closing(Model):
@@ -69,7 +72,10 @@ class Closing(Model):
 
 
 class Run(Model):
-    """All that is known of one task. `status` is None while it runs; `prompt` is None where only a cancel was seen."""
+    """All that is known of one task. `status` is None while it runs; `prompt` is None where only a cancel was seen.
+
+    `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one.
+    """
 
     schema_version: int = SCHEMA_VERSION
     id: str
@@ -97,7 +103,11 @@ class Run(Model):
     status: TaskStatus | None = None
     reason: str | None = None
     finished_at: float | None = None
+    routed: Leg | None = None
+    planned: Leg | None = None
     trace_id: str | None = None
+    caller: str | None = None
+    joined: bool = False
 
     @property
     def last_step(self) -> StepState | None:
@@ -140,6 +150,8 @@ class Judged(NamedTuple):
     verdict: Verdict
     calls: Sequence[CallRecorded]
     queue_s: float
+    executed: Leg | None = None
+    reviewed: Leg | None = None
 
 
 def begin(run: Run, now: float) -> Change:
@@ -152,7 +164,7 @@ def begin(run: Run, now: float) -> Change:
         raise ValueError(f"run {run.id!r} has no decision")
     tier = run.decision.tier
     run = run.model_copy(update={"timer_at": _watch(run, now)})
-    return Change(run, pending(run)) if run.planning else _adopt(run, whole(run, tier))
+    return Change(run, pending(run)) if run.planning else _adopt(run, whole(run, tier), now)
 
 
 def whole(run: Run, tier: Tier) -> Plan:
@@ -166,27 +178,28 @@ def adopt(
     run: Run,
     plan: Plan,
     calls: Sequence[CallRecorded],
-    queue_s: float,
+    leg: Leg,
     *,
     repaired: bool = False,
     fallback: str | None = None,
 ) -> Change:
-    """Take a validated plan for a run that waits for one; a second plan is ignored."""
+    """Take a validated plan for a run that waits for one; a second plan is ignored. `leg` is the plan request's way."""
     if not (run.live and run.planning):
         return Change(run, pending(run))
     update = {
         "planning": False,
         "repaired": repaired,
         "fallback": fallback,
-        "queue_s": run.queue_s + queue_s,
+        "queue_s": run.queue_s + max(0.0, leg.began_at - leg.published_at),
         "calls": (*run.calls, *calls),
+        "planned": leg,
     }
-    return _adopt(run.model_copy(update=update), plan)
+    return _adopt(run.model_copy(update=update), plan, leg.ended_at)
 
 
-def _adopt(run: Run, plan: Plan) -> Change:
+def _adopt(run: Run, plan: Plan, now: float) -> Change:
     steps = {step.id: StepState(spec=step, tier=step.tier) for step in plan.steps}
-    run = _release(run.model_copy(update={"steps": steps}))
+    run = _release(run.model_copy(update={"steps": steps}), now)
     return Change(run, pending(run))
 
 
@@ -218,8 +231,8 @@ def advance(run: Run, judged: Judged, now: float) -> Change:
 def _apply(run: Run, state: StepState, judged: Judged, now: float) -> Run:
     match judged.verdict.kind:
         case VerdictKind.ACCEPT:
-            done = state.model_copy(update={"status": StepStatus.ACCEPTED, "output": judged.output})
-            return _end_if_answered(_release(_with(run, done)), now)
+            done = state.model_copy(update={"status": StepStatus.ACCEPTED, "output": judged.output, "ended_at": now})
+            return _end_if_answered(_release(_with(run, done), now), now)
         case VerdictKind.ESCALATE if state.tier.above and state.attempt < limits.ATTEMPTS:
             climbed = {
                 "attempt": state.attempt + 1,
@@ -228,7 +241,7 @@ def _apply(run: Run, state: StepState, judged: Judged, now: float) -> Run:
             }
             return _with(run, state.model_copy(update=climbed))
         case _:
-            failed = _with(run, state.model_copy(update={"status": StepStatus.FAILED}))
+            failed = _with(run, state.model_copy(update={"status": StepStatus.FAILED, "ended_at": now}))
             reason = f"step {judged.step!r} failed at tier {judged.tier}: {judged.verdict.reason}"
             return _fail(failed, reason, now)
 
@@ -243,6 +256,8 @@ def _attempt(judged: Judged) -> Attempt:
         queue_s=judged.queue_s,
         llm_s=sum(call.duration_s for call in judged.calls),
         cost_nano_usd=spent(judged.calls),
+        executed=judged.executed,
+        reviewed=judged.reviewed,
     )
 
 
@@ -250,10 +265,10 @@ def _with(run: Run, state: StepState) -> Run:
     return run.model_copy(update={"steps": {**run.steps, state.spec.id: state}})
 
 
-def _release(run: Run) -> Run:
+def _release(run: Run, now: float) -> Run:
     accepted = {name for name, state in run.steps.items() if state.status is StepStatus.ACCEPTED}
     steps = {
-        name: state.model_copy(update={"status": StepStatus.RELEASED, "attempt": 1})
+        name: state.model_copy(update={"status": StepStatus.RELEASED, "attempt": 1, "released_at": now})
         if state.status is StepStatus.WAITING and accepted.issuperset(state.spec.needs)
         else state
         for name, state in run.steps.items()

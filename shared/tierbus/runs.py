@@ -11,10 +11,11 @@ import structlog
 
 from tierbus.contracts import CallRecorded, CallStatus, Message, TaskStatus
 from tierbus.errors import Conflict, Unavailable
-from tierbus.ledger.book import interrupted
+from tierbus.ledger.book import orphaned
 from tierbus.result import result_of
 from tierbus.run import Change, Run, close, finish, pending
 from tierbus.stores import Ledger, RunStore
+from tierbus.telemetry.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -35,11 +36,13 @@ class Runs:
         ledger: Ledger,
         announce: Announce = _nobody,
         clock: Callable[[], float] = time.time,
+        watch: Watch | None = None,
     ) -> None:
         self.store = store
         self._ledger = ledger
         self._announce = announce
         self._clock = clock
+        self._watch = watch or Watch()
 
     async def read(self, run: str) -> tuple[Run, int]:
         """The state and its revision.
@@ -50,15 +53,21 @@ class Runs:
         found = await self.store.read(run)
         if found is None:
             raise Unavailable(f"run {run!r} has no state")
+        self.about(found[0])
         return found
 
-    async def open(self, change: Change) -> tuple[Run, list[Message]]:
-        """Write a new run; where there is one already, say again what that one waits for."""
+    def about(self, run: Run) -> None:
+        """The message in hand is about this run: its logs and spans say so from here on."""
+        self._watch.about(run)
+
+    async def open(self, change: Change, now: float) -> tuple[Run, list[Message]]:
+        """Write a new run at `now`; where there is one already, say again what that one waits for."""
         try:
             await self.store.write(change.run, 0)
         except Conflict:
             run, _ = await self.read(change.run.id)
             return run, said(run)
+        self._watch.changed(None, change.run, now)
         return change.run, change.messages
 
     async def commit(
@@ -74,13 +83,15 @@ class Runs:
         for _ in range(TRIES):
             run, revision = read or await self.read(run_id)
             read = None
-            change = apply(run, self._clock())
+            now = self._clock()
+            change = apply(run, now)
             if change.run is run:
                 return said(run)
             try:
                 await self.store.write(change.run, revision)
             except Conflict:
                 continue
+            self._watch.changed(run, change.run, now)
             return [*change.messages, *await self._after(change.run)]
         raise Unavailable(f"run {run_id!r} changed {TRIES} times while it was being written", delay_s=0.5)
 
@@ -109,12 +120,13 @@ class Runs:
             return pending(run)
         for call in still_open:
             await self._ledger.close(_given_up(call))
+            self._watch.closed(_given_up(call))
         settled = [_given_up(call) if call.status is CallStatus.STARTED else call for call in calls]
         return await self.commit(run_id, lambda run, now: finish(run, settled, now))
 
 
 def _given_up(call: CallRecorded) -> CallRecorded:
-    return interrupted(call, "open when the run ended")
+    return orphaned(call, "open when the run ended")
 
 
 def said(run: Run) -> list[Message]:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tierbus.contracts import Message
+from tierbus.contracts import Leg, Message
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,17 @@ class Delivery:
     def queue_s(self) -> float:
         """Seconds between publishing and this delivery, never negative."""
         return max(0.0, self.received_at - self.published_at) if self.published_at else 0.0
+
+    def leg(self, ended_at: float) -> Leg:
+        """Its way, for the record."""
+        return Leg(
+            stream=self.stream,
+            sequence=self.sequence,
+            deliveries=self.deliveries,
+            published_at=self.published_at,
+            began_at=self.received_at,
+            ended_at=ended_at,
+        )
 
     @property
     def again(self) -> bool:

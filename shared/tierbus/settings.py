@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tierbus.contracts import explain
 from tierbus.errors import Misconfigured
+from tierbus.telemetry.content import Capture
 
 
 class Settings(BaseSettings):
@@ -37,9 +38,16 @@ class Settings(BaseSettings):
     classify_below: float = Field(default=0.6, ge=0, le=1)
     """The router asks a small model only when its rules are less sure than this."""
 
+    join_traces: bool = False
+    """A task's trace goes on under its caller's `traceparent` instead of being linked to it."""
+    capture: Capture = Capture.REASONS
+    """What spans may say of a task's own words: none, reasons (why something was decided), content (messages too)."""
+    budgets: str = ""
+    """Dollars a month that tenants mean to spend, for gauges and alerts: `acme=500,*=2000`; * is all together."""
+
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=8080, ge=0, le=65535)
-    """Port of /livez and /readyz; 0 takes a free one."""
+    """Port of /livez, /readyz and /metrics; 0 takes a free one."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "pretty"] = "auto"
     """`auto` is pretty on a terminal and JSON elsewhere."""
@@ -57,7 +65,31 @@ class Settings(BaseSettings):
             lines = [f"TIERBUS_{name.upper()}:{rest}" for name, rest in (line.split(":", 1) for line in explain(error))]
             raise Misconfigured("; ".join(lines)) from None
 
+    @field_validator("budgets")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        _budgets(value)
+        return value
+
+    @property
+    def monthly_usd(self) -> dict[str, float]:
+        """The budgets by tenant."""
+        return _budgets(self.budgets)
+
     @property
     def servers(self) -> list[str]:
         """The bus addresses."""
         return [address.strip() for address in self.nats_url.split(",") if address.strip()]
+
+
+def _budgets(text: str) -> dict[str, float]:
+    found = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        tenant, _, dollars = part.partition("=")
+        try:
+            found[tenant.strip()] = float(dollars)
+        except ValueError:
+            raise ValueError(f"{part!r} is not tenant=dollars") from None
+        if not tenant.strip() or not 0 < found[tenant.strip()] < float("inf"):
+            raise ValueError(f"{part!r} is not tenant=dollars")
+    return found

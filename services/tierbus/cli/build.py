@@ -12,7 +12,6 @@ from dataclasses import replace
 import structlog
 import uvloop
 
-from tierbus.telemetry import logs
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
 from tierbus.contracts import Tier
@@ -29,6 +28,10 @@ from tierbus.router.app import Router
 from tierbus.runs import Runs
 from tierbus.service import Service
 from tierbus.settings import Settings
+from tierbus.telemetry import logs, names
+from tierbus.telemetry.meters import OtelMeters
+from tierbus.telemetry.names import Attr
+from tierbus.telemetry.process import Telemetry, telemetry
 from tierbus.tiers.catalog import Catalog, ModelSpec, load
 
 log = structlog.get_logger(__name__)
@@ -78,7 +81,7 @@ def _give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def builder(name: str, settings: Settings) -> Callable[[Bus], Service]:
+def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], Service]:
     """How the named service is built once there is a bus.
 
     Raises:
@@ -91,8 +94,9 @@ def builder(name: str, settings: Settings) -> Callable[[Bus], Service]:
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
         models = connect(catalog, sim_url=settings.sim_url, environ=os.environ)
-        runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing)
-        desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s)
+        runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing, watch=told.watch)
+        desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s, told.watch)
+        _measure(told.meters, desk, settings)
         service = _service(name, bus, runs, desk, catalog, settings)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
@@ -104,10 +108,22 @@ def builder(name: str, settings: Settings) -> Callable[[Bus], Service]:
     return build
 
 
+def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:
+    """Limits and how much of them is used; a budget is watched, not enforced."""
+    meters.watch(names.RATE_LIMIT, desk.gates.limits)
+    meters.watch(names.RATE_USED, desk.gates.used)
+    budgets = [
+        (dollars, {Attr.TENANT: tenant, Attr.WINDOW: "month"}) for tenant, dollars in settings.monthly_usd.items()
+    ]
+    meters.watch(names.BUDGET_LIMIT, lambda: budgets)
+
+
 def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings) -> Service:
     match name:
         case "router":
-            return Router(runs, bus.texts, desk, catalog, settings.classify_below).service()
+            return Router(
+                runs, bus.texts, desk, catalog, settings.classify_below, join_traces=settings.join_traces
+            ).service()
         case "planner":
             return Planner(runs, bus.texts, desk, catalog).service()
         case "executor":
@@ -123,9 +139,10 @@ def serve(name: str) -> int:
     try:
         settings = Settings.read()
         logs.configure(name, level=settings.log_level, form=settings.log_format)
-        build = builder(name, settings)
+        told = telemetry(name, settings.capture, os.environ)
+        build = builder(name, settings, told)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_until_stopped(name, build, settings))
+            runner.run(serve_until_stopped(name, build, settings, told))
     except Misconfigured as error:
         print(f"error: {error}", file=sys.stderr)
         return MISCONFIGURED

@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tierbus.bus.client import Client, Published, client
+from tierbus.cli.jaeger import NO_PAGE, has_page, shape, trace_url, wait_whole
 from tierbus.cli.output import Exit, err, fail, out, percent, tier_path, usd
 from tierbus.cli.show import STATUS_STYLE, bill, path_of, saving, step_tree
 from tierbus.cli.stack import Stack
@@ -36,6 +39,7 @@ from tierbus.testing.sim.script import Scenario, load_scenarios
 TENANT = "demo"
 PATIENCE_S = {"sim": 80.0, "local": 1500.0}
 LIVE_PATIENCE_S = 900.0
+TRACES_S = 10.0
 
 
 @dataclass
@@ -72,6 +76,7 @@ def demo(
     models: Annotated[str, typer.Option("--models", "-m", help="sim, local, anthropic, or a tier file.")] = "sim",
     only: Annotated[list[str] | None, typer.Option("--only", help="Just this scenario; repeat.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON at the end.")] = False,
+    jaeger: Annotated[bool, typer.Option("--jaeger", help="Run a Jaeger too, and show each task's trace.")] = False,
 ) -> None:
     """Start everything, run the scenario tasks, show cost, baseline and saving, and stop everything."""
     scenarios = [scenario for scenario in load_scenarios() if not only or scenario.name in only]
@@ -85,19 +90,47 @@ def demo(
         log = Path(folder) / "services.log"
         with log.open("w", encoding="utf-8") as lines:
             try:
-                with Stack(data=Path(folder), models=models, logs=lines) as stack:
+                with Stack(data=Path(folder), models=models, logs=lines, jaeger=jaeger) as stack:
                     rows = asyncio.run(_run(stack.settings, scenarios, PATIENCE_S.get(models, LIVE_PATIENCE_S)))
                     calls = asyncio.run(_ledger_total(stack.settings))
+                    _print(rows, models, calls, as_json)
+                    if stack.jaeger_url:
+                        stack.stop_services()
+                        _show_traces(rows, stack.jaeger_url, as_json)
             except TierbusError as error:
-                err.print(log.read_text(encoding="utf-8")[-2000:], markup=False)
+                err.print(log.read_text(encoding="utf-8")[-2000:], markup=False, end="")
                 fail(str(error), Exit.MISCONFIGURED)
+    missing = [row.scenario.name for row in rows if row.result is None]
+    if missing:
+        fail(f"no result of {', '.join(missing)}", Exit.TIMEOUT)
+
+
+def _print(rows: list[Row], models: str, calls: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps([json.loads(row.result.model_dump_json()) for row in rows if row.result]))
     else:
         report(rows, models, calls)
-    missing = [row.scenario.name for row in rows if row.result is None]
-    if missing:
-        fail(f"no result of {', '.join(missing)}", Exit.TIMEOUT)
+
+
+def _show_traces(rows: list[Row], url: str, as_json: bool) -> None:
+    """One line a task, from what Jaeger has; on a terminal Jaeger stays until somebody has looked."""
+    console = err if as_json else out
+    console.print("\n[bold]Traces[/bold]")
+    page = has_page(url)
+    until = time.monotonic() + TRACES_S
+    for row in rows:
+        if row.result and row.result.trace_id:
+            spans = wait_whole(url, row.result.trace_id, until - time.monotonic())
+            where = trace_url(url, row.result.trace_id, page=page)
+            console.print(f" {row.scenario.name:<22} {shape(spans)}  {where}", markup=False, soft_wrap=True)
+    if sys.stdin.isatty() and console.is_terminal:
+        console.print(f"Jaeger: {url}; Enter or Ctrl-C stops it{'' if page else f' ({NO_PAGE})'}", soft_wrap=True)
+        _wait_for_enter()
+
+
+def _wait_for_enter() -> None:
+    with suppress(KeyboardInterrupt):
+        sys.stdin.readline()
 
 
 async def _ledger_total(settings: Settings) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from tierbus.cli import busadmin, demo, money, tasks, up
+from tierbus.cli import busadmin, demo, money, report, tasks, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     tasks.tasks,
     money.costs,
     money.tiers,
+    report.report,
     demo.demo,
     up.doctor,
     up.sim,

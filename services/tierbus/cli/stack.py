@@ -21,11 +21,14 @@ from typing import IO, Self
 from tierbus.bus import apply as bus_apply
 from tierbus.bus.client import client
 from tierbus.cli.build import SERVICES
+from tierbus.cli.jaeger import Ports, prepare
 from tierbus.errors import Misconfigured, Unavailable
 from tierbus.settings import Settings
 
 START_S = 60.0
 STOP_S = 15.0
+BASE = ("nats-server", "sim", "local", "jaeger")
+"""What the services stand on: it is stopped after them."""
 
 
 def free_port() -> int:
@@ -66,7 +69,8 @@ class Stack:
     """Starts everything in order, and stops it in the opposite one.
 
     `models` is sim, local, or a tier file for real providers; `logs` receives the services' log lines (default:
-    this terminal's standard error); `port` 0 takes a free one.
+    this terminal's standard error); `port` 0 takes a free one. With `jaeger` the services send spans to a Jaeger of
+    this stack's own, on `jaeger_ports` (default: free ones); without it they send them where the environment says.
     """
 
     data: Path
@@ -78,9 +82,13 @@ class Stack:
     counts: dict[str, int] = field(default_factory=dict)
     logs: IO[str] | None = None
     env: dict[str, str] = field(default_factory=dict)
+    jaeger: bool = False
+    jaeger_ports: Ports | None = None
     processes: list[Process] = field(default_factory=list)
     nats_url: str = ""
     model_url: str | None = None
+    jaeger_url: str | None = None
+    otlp_url: str | None = None
     health: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -109,6 +117,9 @@ class Stack:
         """
         self._start_nats()
         say(f"bus      {self.nats_url}")
+        if self.jaeger:
+            self.start_jaeger()
+            say(f"jaeger   {self.jaeger_url}")
         asyncio.run(self._apply())
         self._start_models()
         if self.model_url:
@@ -143,6 +154,26 @@ class Stack:
                     raise Misconfigured(f"the embedded bus did not start: {error}") from None
                 await asyncio.sleep(0.1)
 
+    def start_jaeger(self) -> None:
+        """Start Jaeger and return when it answers.
+
+        Raises:
+            Misconfigured: it is missing, one of its ports is taken, or it ended at once.
+        """
+        ports = self.jaeger_ports or Ports.free()
+        for name, port in ports._asdict().items():
+            if not _is_free(port):
+                raise Misconfigured(f"port {port} is taken, and Jaeger needs it ({name}): is another Jaeger running?")
+        self.data.mkdir(parents=True, exist_ok=True)
+        path = self.data / "jaeger.log"
+        with path.open("w", encoding="utf-8") as log:
+            self._spawn("jaeger", prepare(self.data, ports), stdout=log, stderr=log, cwd=self.data)
+        try:
+            self._wait(f"{ports.query_url}/api/v3/services", "jaeger")
+        except Misconfigured as error:
+            raise Misconfigured(f"{error}: {_last_line(path)}") from None
+        self.jaeger_url, self.otlp_url = ports.query_url, ports.otlp_url
+
     def _start_models(self) -> None:
         if self.models == "sim":
             self.model_url = self._announced(
@@ -173,7 +204,7 @@ class Stack:
         return process
 
     def _environment(self, **more: str) -> dict[str, str]:
-        given = {**os.environ, "TIERBUS_NATS_URL": self.nats_url, "TIERBUS_DRAIN_S": "10", **self.env, **more}
+        given = {**self._surroundings(), "TIERBUS_NATS_URL": self.nats_url, "TIERBUS_DRAIN_S": "10", **self.env, **more}
         if self.models == "sim" and self.model_url:
             given["TIERBUS_SIM_URL"] = self.model_url
         elif self.models == "local":
@@ -186,16 +217,29 @@ class Stack:
             given["TIERBUS_SLOTS"] = str(self.slots)
         return given
 
+    def _surroundings(self) -> dict[str, str]:
+        """The environment around us; with a Jaeger of our own, without what it says about another collector."""
+        if not self.otlp_url:
+            return dict(os.environ)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_EXPORTER_OTLP_")}
+        return {
+            **kept,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_url,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        }
+
     def _spawn(
         self,
         name: str,
         command: list[str],
         stdout: int | IO[str] | None = None,
         stderr: IO[str] | None = None,
+        cwd: Path | None = None,
         **env: str,
     ) -> Process:
         popen = subprocess.Popen(  # noqa: S603 - our own programs
             command,
+            cwd=cwd,
             env=self._environment(**env),
             stdout=stdout if stdout is not None else self.logs,
             stderr=stderr or self.logs,
@@ -229,10 +273,15 @@ class Stack:
 
     def stop(self) -> None:
         """Stop everything, services before what they stand on; what does not stop in time is killed."""
-        base = [process for process in self.processes if process.name in ("nats-server", "sim", "local")]
-        for group in ([process for process in self.processes if process not in base], base):
-            _stop(group)
+        self.stop_services()
+        _stop(self.processes)
         self.processes.clear()
+
+    def stop_services(self) -> None:
+        """Stop the services and leave what they stand on; their last spans are sent then."""
+        services = [process for process in self.processes if process.name not in BASE]
+        _stop(services)
+        self.processes = [process for process in self.processes if process not in services]
 
 
 def _stop(group: list[Process]) -> None:
@@ -258,3 +307,7 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _last_line(path: Path) -> str:
+    return (path.read_text(encoding="utf-8").strip().splitlines() or ["it said nothing"])[-1]

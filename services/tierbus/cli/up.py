@@ -16,6 +16,7 @@ from rich.table import Table
 from tierbus.bus.apply import drift
 from tierbus.bus.client import client
 from tierbus.cli import build
+from tierbus.cli.jaeger import NO_PAGE, Ports, find, has_page
 from tierbus.cli.output import Exit, err, fail, out
 from tierbus.cli.stack import Stack, nats_server
 from tierbus.errors import Misconfigured, TierbusError
@@ -32,13 +33,19 @@ def up(
     models: Models = "sim",
     port: Annotated[int, typer.Option("--port", help="Port of the bus.")] = 4222,
     data: Annotated[Path, typer.Option("--data", help="Where the bus keeps its streams.")] = Path(".tierbus"),
+    jaeger: Annotated[
+        bool, typer.Option("--jaeger", help="Run a Jaeger too, on 16686 (web page, API), 4317 and 4318 (OTLP).")
+    ] = False,
 ) -> None:
     """Run a whole Tierbus in this terminal: a bus, the four services, and a model server for sim or local."""
-    stack = Stack(data=data, models=models, port=port)
+    ports = Ports.usual() if jaeger else None
+    stack = Stack(data=data, models=models, port=port, jaeger=jaeger, jaeger_ports=ports)
     if models == "sim":
         err.print("[bold]SIMULATED[/bold] models: answers are scripted, prices are real, nothing is billed")
     try:
         stack.start(say=lambda line: err.print(line, markup=False))
+        if stack.jaeger_url and not has_page(stack.jaeger_url):
+            err.print(NO_PAGE)
         err.print('ready: `tierbus submit --wait "…"` in another terminal; Ctrl-C stops everything')
         while (ended := stack.ended()) is None:
             time.sleep(0.3)
@@ -76,7 +83,7 @@ class Finding(NamedTuple):
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Say what is there, what is missing, and how to get it; exits 6 if something needed is missing."""
-    findings = [_python(), _nats(), _tiers(), *_keys(), _local(), _bus(), _kubectl()]
+    findings = [_python(), _nats(), _tiers(), *_keys(), _local(), _bus(), _jaeger(), _kubectl()]
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings]))
     else:
@@ -145,6 +152,13 @@ def _bus() -> Finding:
     if drifted:
         return Finding("bus", ok=False, needed=False, told=f"`tierbus bus apply` mends: {drifted}")
     return Finding("bus", ok=True, needed=False, told=f"{settings.nats_url}, as declared")
+
+
+def _jaeger() -> Finding:
+    try:
+        return Finding("jaeger", ok=True, needed=False, told=str(find()))
+    except Misconfigured as error:
+        return Finding("jaeger", ok=False, needed=False, told=str(error))
 
 
 def _kubectl() -> Finding:

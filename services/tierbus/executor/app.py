@@ -1,5 +1,6 @@
 """Wiring of the executor: what it does with each message."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -85,12 +86,12 @@ class Executor:
             done = await self.interrupts.during(run.id, work.make())
         except Cancelled as error:
             done = _Done(Outcome.CANCELLED, detail=str(error))
-        return [_executed(step, done, delivery.queue_s)]
+        return [_executed(step, done, delivery)]
 
     async def give_up(self, step: StepReleased, delivery: Delivery, error: Exception) -> list[Message]:
         """The step was tried too often: the reviewer decides what becomes of it."""
         done = _Done(Outcome.UNAVAILABLE, detail=f"given up after {delivery.deliveries} deliveries: {error}"[:500])
-        return [_executed(step, done, delivery.queue_s)]
+        return [_executed(step, done, delivery)]
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _repair(asked: Question, answer: str, errors: tuple[str, ...]) -> Question:
     )
 
 
-def _executed(step: StepReleased, done: _Done, queue_s: float) -> StepExecuted:
+def _executed(step: StepReleased, done: _Done, delivery: Delivery) -> StepExecuted:
     return StepExecuted(
         run=step.run,
         step=step.step,
@@ -171,5 +172,6 @@ def _executed(step: StepReleased, done: _Done, queue_s: float) -> StepExecuted:
         output=done.content,
         model=done.model,
         calls=done.calls,
-        queue_s=queue_s,
+        queue_s=delivery.queue_s,
+        leg=delivery.leg(time.time()),
     )

@@ -72,20 +72,22 @@ class Planner:
             planned = await self._plan(run, delivery)
         except Unaffordable as error:
             return await self.runs.close(run.id, TaskStatus.FAILED, f"over budget: {error}")
-        return await self._adopt(run, revision, planned, delivery.queue_s)
+        return await self._adopt(run, revision, planned, delivery)
 
     async def give_up(self, request: PlanRequested, delivery: Delivery, error: Exception) -> list[Message]:
         """Planning failed too often: do the task in one step."""
         run, revision = await self.runs.read(request.run)
         planned = _Planned((), why=f"planning was given up: {type(error).__name__}")
-        return await self._adopt(run, revision, planned, delivery.queue_s)
+        return await self._adopt(run, revision, planned, delivery)
 
-    async def _adopt(self, run: Run, revision: int, planned: _Planned, queue_s: float) -> list[Message]:
+    async def _adopt(self, run: Run, revision: int, planned: _Planned, delivery: Delivery) -> list[Message]:
         plan = planned.plan or whole(run, Tier.FRONTIER)
         fallback = None if planned.plan else planned.why
         messages = await self.runs.commit(
             run.id,
-            lambda run, _now: adopt(run, plan, planned.calls, queue_s, repaired=planned.repaired, fallback=fallback),
+            lambda run, now: adopt(
+                run, plan, planned.calls, delivery.leg(now), repaired=planned.repaired, fallback=fallback
+            ),
             read=(run, revision),
         )
         told = TaskPlanned(

@@ -39,7 +39,11 @@ class Reviewer:
             return said(run)
         review = await self.ladder.review(run, executed, again=delivery.again)
         judged = _judged(executed, review, executed.queue_s + delivery.queue_s)
-        return await self.runs.commit(run.id, lambda run, now: advance(run, judged, now), read=(run, revision))
+        return await self.runs.commit(
+            run.id,
+            lambda run, now: advance(run, judged._replace(reviewed=delivery.leg(now)), now),
+            read=(run, revision),
+        )
 
     async def give_up(self, executed: StepExecuted, _delivery: Delivery, error: Exception) -> list[Message]:
         """The attempt could not be judged: the task ends, with the reason."""
@@ -92,4 +96,5 @@ def _judged(executed: StepExecuted, review: Review, queue_s: float) -> Judged:
         verdict=review.verdict,
         calls=(*executed.calls, *review.calls),
         queue_s=queue_s,
+        executed=executed.leg,
     )

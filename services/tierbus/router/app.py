@@ -1,6 +1,5 @@
 """Wiring of the router: what it does with each message."""
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -26,17 +25,18 @@ from tierbus.contracts import (
     Tier,
     run_id,
 )
-from tierbus.errors import Conflict, Rejected, Unavailable
+from tierbus.errors import Rejected, Unavailable
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
 from tierbus.result import result_of
 from tierbus.router.accept import accept
 from tierbus.router.classify import question, read
 from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide
 from tierbus.router.signals import Signals, signals
-from tierbus.run import Run, begin
+from tierbus.run import Change, Run, begin
 from tierbus.runs import Runs
 from tierbus.service import Delivery, Service
 from tierbus.stores import Texts
+from tierbus.telemetry import context
 from tierbus.tiers.catalog import Catalog
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,11 @@ STATE_TEXT_BYTES = 64 * limits.KIB
 
 @dataclass(frozen=True)
 class Router:
-    """The router's parts. `scorers` are asked in order between the rules and the small model."""
+    """The router's parts.
+
+    `scorers` are asked in order between the rules and the small model; `join_traces` lets a task's trace go on under its
+    caller's instead of linking to it.
+    """
 
     runs: Runs
     texts: Texts
@@ -55,6 +59,7 @@ class Router:
     catalog: Catalog
     classify_below: float = 0.6
     scorers: Sequence[Scorer] = field(default=())
+    join_traces: bool = False
 
     def service(self) -> Service:
         """The table of what the router hears."""
@@ -66,16 +71,24 @@ class Router:
 
     async def on_task(self, task: Task, delivery: Delivery) -> list[Message]:
         """Route a task and open its run; a task that has a run already only makes that one speak again."""
-        now = time.time()
-        task = accept(task, delivery, now)
-        run = _new_run(task, await self._kept(task), delivery, now)
+        task = accept(task, delivery, time.time())
+        run = _new_run(task, delivery, join=self.join_traces)
+        self.runs.about(run)
+        kept = await self._kept(task)
+        run = run.model_copy(update={"prompt": _content(kept.prompt), "attachments": kept.attachments})
         prompt = await self.texts.read(_content(task.prompt))
         seen = signals(prompt, [item.content.total_bytes for item in task.attachments])
         decision, calls = await self._decide(task, run, seen, delivery)
+        now = time.time()
         decided = run.model_copy(
-            update={"decision": decision, "planning": decision.route is Route.PLAN, "calls": calls}
+            update={
+                "decision": decision,
+                "planning": decision.route is Route.PLAN,
+                "calls": calls,
+                "routed": delivery.leg(now),
+            }
         )
-        opened, messages = await self.runs.open(begin(decided, now))
+        opened, messages = await self.runs.open(begin(decided, now), now)
         if opened.status is not None or opened.decision is None:
             return messages
         routed = TaskRouted(
@@ -157,12 +170,11 @@ class Router:
         found = await self.runs.store.read(request.run)
         if found is not None:
             return await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)
-        stone = _tombstone(request, time.time())
-        try:
-            await self.runs.store.write(stone, 0)
-        except Conflict:
-            raise Unavailable(f"run {request.run!r} was opened while it was being cancelled", delay_s=0.1) from None
-        return [result_of(stone)]
+        now = time.time()
+        stone, messages = await self.runs.open(Change(_tombstone(request, now), []), now)
+        if stone.status is None:
+            raise Unavailable(f"run {request.run!r} was opened while it was being cancelled", delay_s=0.1)
+        return messages or [result_of(stone)]
 
 
 def refused(delivery: Delivery, data: bytes, error: Exception) -> list[Message]:
@@ -188,17 +200,18 @@ def _claimed_id(data: bytes) -> str | None:
     return claimed[:200] if isinstance(claimed, str) else None
 
 
-def _new_run(task: Task, kept: Task, delivery: Delivery, now: float) -> Run:
+def _new_run(task: Task, delivery: Delivery, *, join: bool) -> Run:
     identity = run_id(task.tenant, task.id or "")
+    now = delivery.received_at
     submitted = delivery.published_at or now
+    traceparent = delivery.headers.get(context.TRACEPARENT)
+    caller = context.parse(traceparent)
     return Run(
         id=identity,
         tenant=task.tenant,
         task=task.id or "",
         priority=task.priority,
         risk=task.risk,
-        prompt=_content(kept.prompt),
-        attachments=kept.attachments,
         expects=task.expects,
         budget_nano_usd=int(task.budget_usd * NANO) if task.budget_usd is not None else None,
         metadata=task.metadata,
@@ -207,15 +220,10 @@ def _new_run(task: Task, kept: Task, delivery: Delivery, now: float) -> Run:
         accepted_at=now,
         deadline_at=task.deadline_at or submitted + limits.RUN_LIFETIME_S,
         timer_at=now,
-        trace_id=_trace_id(delivery, identity),
+        trace_id=context.trace_of(identity, caller, join=join),
+        caller=traceparent if caller else None,
+        joined=join and caller is not None,
     )
-
-
-def _trace_id(delivery: Delivery, identity: str) -> str:
-    """The caller's trace if there is one, else the run's own id, which has the form of a trace id."""
-    parts = delivery.headers.get("traceparent", "").split("-")
-    hexadecimal = len(parts) == 4 and len(parts[1]) == 32 and set(parts[1]) <= set("0123456789abcdef")  # noqa: PLR2004 - W3C trace context
-    return parts[1] if hexadecimal else identity
 
 
 def _tombstone(request: CancelRequested, now: float) -> Run:
@@ -230,7 +238,7 @@ def _tombstone(request: CancelRequested, now: float) -> Run:
         status=TaskStatus.CANCELLED,
         reason=request.reason,
         finished_at=now,
-        trace_id=hashlib.sha256(request.run.encode()).hexdigest()[:32],
+        trace_id=context.trace_of(request.run, None, join=False),
     )
 
 

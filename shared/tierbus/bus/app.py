@@ -5,8 +5,8 @@ import contextlib
 import json
 import signal
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import structlog
 import uvicorn
@@ -14,15 +14,20 @@ from faststream.asgi import AsgiFastStream, AsgiResponse, get
 from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from tierbus.bus import topology
 from tierbus.bus.connect import options
+from tierbus.bus.gauges import Gauges
+from tierbus.bus.middleware import watching
 from tierbus.bus.publish import Publisher
 from tierbus.bus.slots import SlotSubscriber, subscribe
 from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
 from tierbus.bus.worker import Received, Worker, received
 from tierbus.service import Service
 from tierbus.settings import Settings
+from tierbus.telemetry.process import Telemetry
+from tierbus.telemetry.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -64,31 +69,52 @@ async def _decode(message: NatsMessage) -> Received:
     return received(message.raw_message)
 
 
-def attach(broker: NatsBroker, service: Service, bus: Bus, settings: Settings) -> list[SlotSubscriber]:
+class Attached(NamedTuple):
+    """What works on the service's consumers."""
+
+    subscribers: list[SlotSubscriber]
+    workers: list[Worker]
+
+    async def stop(self) -> None:
+        """Stop fetching, and finish what is begun."""
+        await asyncio.gather(*(subscriber.stop() for subscriber in self.subscribers))
+
+    async def settle(self) -> None:
+        """Acknowledge what waits for its spans to leave."""
+        await asyncio.gather(*(worker.settle_all() for worker in self.workers))
+
+
+def attach(broker: NatsBroker, service: Service, bus: Bus, settings: Settings, watch: Watch) -> Attached:
     """Bind every consumer of the service to its handler."""
-    subscribers = []
+    subscribers, workers = [], []
     for consumer in topology.of_service(service.name):
         slots = max(1, round(settings.slots * consumer.share))
         subscriber = subscribe(broker, consumer, slots, settings.drain_s, _decode)
-        subscriber(Worker(service, consumer, bus.publisher).__call__)
+        worker = Worker(service, consumer, bus.publisher, watch)
+        subscriber(worker.__call__)
         subscribers.append(subscriber)
-    return subscribers
+        workers.append(worker)
+    return Attached(subscribers, workers)
 
 
-async def serve(name: str, build: Callable[[Bus], Service], settings: Settings) -> None:
+async def serve(name: str, build: Callable[[Bus], Service], settings: Settings, telemetry: Telemetry) -> None:
     """Run a service until SIGTERM or SIGINT, then drain it."""
     broker = NatsBroker(
         settings.servers,
         apply_types=False,
         logger=None,
         graceful_timeout=settings.drain_s,
+        middlewares=[watching(telemetry.watch)],
         **options(settings, name),
     )
     await broker.connect()
     bus = Bus.over(broker.config.connection_state.connection)
     service = build(bus)
-    subscribers = attach(broker, service, bus, settings)
-    app = _application(broker, service, subscribers)
+    attached = attach(broker, service, bus, settings, telemetry.watch)
+    gauges = Gauges(bus.nc, topology.of_service(name))
+    gauges.register(telemetry.meters, attached.subscribers)
+    service = replace(service, on_start=(*service.on_start, gauges.start), on_stop=(gauges.stop, *service.on_stop))
+    app = _application(broker, service, attached, telemetry)
     for ended in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ended, lambda *_: None)
     config = uvicorn.Config(
@@ -103,7 +129,9 @@ async def serve(name: str, build: Callable[[Bus], Service], settings: Settings) 
     await uvicorn.Server(config).serve()
 
 
-def _application(broker: NatsBroker, service: Service, subscribers: list[SlotSubscriber]) -> AsgiFastStream:
+def _application(broker: NatsBroker, service: Service, attached: Attached, telemetry: Telemetry) -> AsgiFastStream:
+    subscribers = attached.subscribers
+
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         for start in service.on_start:
@@ -112,9 +140,11 @@ def _application(broker: NatsBroker, service: Service, subscribers: list[SlotSub
 
     async def drain() -> None:
         log.info("service.draining", busy=sum(subscriber.busy for subscriber in subscribers))
-        await asyncio.gather(*(subscriber.stop() for subscriber in subscribers))
+        await attached.stop()
         for stop in service.on_stop:
             await stop()
+        await telemetry.flush()
+        await attached.settle()
         log.info("service.stopped")
 
     async def started() -> None:
@@ -132,11 +162,15 @@ def _application(broker: NatsBroker, service: Service, subscribers: list[SlotSub
         body = {"ready": ready, "connected": connected, "missing": missing}
         return AsgiResponse(json.dumps(body).encode(), 200 if ready else 503, {"content-type": "application/json"})
 
+    @get
+    async def metrics(_scope: Any) -> AsgiResponse:
+        return AsgiResponse(telemetry.meters.scrape(), 200, {"content-type": CONTENT_TYPE_LATEST})
+
     return AsgiFastStream(
         broker,
         logger=None,
         lifespan=lifespan,
         after_startup=[started],
         on_shutdown=[drain],
-        asgi_routes=[("/livez", livez), ("/readyz", readyz)],
+        asgi_routes=[("/livez", livez), ("/readyz", readyz), ("/metrics", metrics)],
     )

@@ -11,6 +11,8 @@ from nats.js.errors import APIError
 
 from tierbus.bus.topology import CLOSING_SUBJECT
 from tierbus.contracts import (
+    CallRecorded,
+    DeadLettered,
     Message,
     Result,
     StepReviewed,
@@ -22,6 +24,7 @@ from tierbus.contracts import (
     encode,
 )
 from tierbus.errors import Conflict, Misconfigured, Unavailable
+from tierbus.telemetry.watch import headers
 
 ACK_TIMEOUT_S = 5.0
 MSG_ID = "Nats-Msg-Id"
@@ -60,18 +63,20 @@ class Publisher:
 
     async def _say(self, message: Message) -> None:
         if isinstance(message, _PROGRESS):
-            await self._nc.publish(message.subject, encode(message), headers={MSG_ID: message.key})
+            await self._nc.publish(message.subject, encode(message), headers={MSG_ID: message.key, **headers(message)})
         elif isinstance(message, Result):
             await self._say_once(message)
         elif isinstance(message, TimerSet):
             await self.put(message.subject, encode(TimerDue(run=message.run)), _schedule(message))
-        else:
+        elif isinstance(message, CallRecorded | DeadLettered):
             await self.put(message.subject, encode(message), {MSG_ID: message.key})
+        else:
+            await self.put(message.subject, encode(message), {MSG_ID: message.key, **headers(message)})
 
     async def _say_once(self, message: Message) -> None:
         """The first one stands for ever; a later one is dropped by the server."""
         try:
-            await self.put(message.subject, encode(message), {EXPECT_LAST: "0"})
+            await self.put(message.subject, encode(message), {EXPECT_LAST: "0", **headers(message)})
         except Conflict:
             return
 

@@ -1,11 +1,13 @@
 """Between a delivered message and a handler: decode, handle, publish what came back, then settle the message."""
 
+import asyncio
 import base64
 import time
 from typing import NamedTuple
 
 import structlog
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from tierbus import limits
 from tierbus.bus.acks import Fate, Settlement, settle
@@ -14,6 +16,7 @@ from tierbus.bus.topology import Consumer
 from tierbus.contracts import DeadLettered, Message, decode, encode
 from tierbus.errors import Rejected, TierbusError, Unavailable
 from tierbus.service import Delivery, Service
+from tierbus.telemetry.watch import Watch, current
 
 log = structlog.get_logger(__name__)
 
@@ -49,11 +52,13 @@ def received(msg: Msg) -> Received:
 class Worker:
     """Handles the messages of one consumer for one service."""
 
-    def __init__(self, service: Service, consumer: Consumer, publisher: Publisher) -> None:
+    def __init__(self, service: Service, consumer: Consumer, publisher: Publisher, watch: Watch | None = None) -> None:
         self._service = service
         self._consumer = consumer
         self._publisher = publisher
+        self._watch = watch or Watch()
         self._handle = service.handlers[consumer.message]
+        self._later: set[asyncio.Task[None]] = set()
 
     async def __call__(self, arrived: Received) -> None:
         """Handle one message to its end; only a stop of the process leaves it unsettled."""
@@ -63,15 +68,51 @@ class Worker:
                 raise Rejected(f"delivered {delivery.deliveries} times without an end", reason_code="exhausted")
             message = decode(self._consumer.message, msg.data)
             with structlog.contextvars.bound_contextvars(**_context(message)):
-                await self._publisher.say(*await self._handle(message, delivery))
+                await self._work(message, delivery)
         except Exception as error:  # noqa: BLE001 - the table in `acks` decides by type
             await self._settle(msg, delivery, error)
         else:
+            await self._done(msg)
+
+    async def _work(self, message: Message, delivery: Delivery) -> None:
+        handling = current()
+        if handling is None:
+            await self._publisher.say(*await self._handle(message, delivery))
+            return
+        handling.read(message)
+        said = await self._handle(message, delivery)
+        handling.end(said)
+        await self._publisher.say(*said)
+
+    async def _done(self, msg: Msg) -> None:
+        """Acknowledge. Where a task's end was told, only once that has left: else the next worker tells it."""
+        handling = current()
+        self._watch.settled(handling, Fate.ACK)
+        if handling is None or not handling.told_end:
             await msg.ack()
+            return
+        task = asyncio.create_task(self._ack_later(msg))
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def _ack_later(self, msg: Msg) -> None:
+        await self._watch.sink.exported()
+        try:
+            await msg.ack()
+        except NatsError as error:
+            log.warning("bus.not_acknowledged", subject=msg.subject, error=repr(error))
+
+    async def settle_all(self) -> None:
+        """Wait for the acknowledgements that are still to come."""
+        await asyncio.gather(*self._later)
 
     async def _settle(self, msg: Msg, delivery: Delivery, error: Exception) -> None:
         fate = settle(error, delivery.deliveries)
         self._tell(fate, delivery, error)
+        handling = current()
+        if handling is not None:
+            self._watch.failed(handling, fate.fate, error, known=isinstance(error, TierbusError))
+        self._watch.settled(handling, fate.fate)
         if fate.fate is Fate.ACK:
             await msg.ack()
         elif fate.fate is Fate.NAK:
@@ -88,7 +129,9 @@ class Worker:
         try:
             await self._publisher.say(self._dead_letter(msg, delivery, error, reason))
             buried = True
-            await self._publisher.say(*await self._last_words(msg, delivery, error))
+            words = await self._last_words(msg, delivery, error)
+            self._watch.dead(current(), reason, words)
+            await self._publisher.say(*words)
         except Exception as second:  # noqa: BLE001 - a message that is never settled would come back for ever
             known = isinstance(second, TierbusError)
             last = buried and not known and delivery.deliveries > limits.MAX_DELIVER
@@ -127,6 +170,7 @@ class Worker:
             body=body,
             body_b64=body_b64,
             at=time.time(),
+            trace_id=handling.trace_id if (handling := current()) else None,
         )
         if len(encode(letter)) <= self._publisher.room:
             return letter

@@ -19,8 +19,10 @@ class Book:
     def __init__(self, catalog: Catalog) -> None:
         self._frontier = catalog.tiers[Tier.FRONTIER][0]
 
-    def started(self, slot: Slot, n: int, tier: Tier, spec: ModelSpec, guess: Usage, at: float) -> CallRecorded:
-        """An open call, charged by estimate until it is closed."""
+    def started(
+        self, slot: Slot, n: int, tier: Tier, spec: ModelSpec, guess: Usage, at: float, asked_in: str | None = None
+    ) -> CallRecorded:
+        """An open call, charged by estimate until it is closed; `asked_in` is the span of its question."""
         cost = price(spec, guess, at)
         return CallRecorded(
             call=f"{slot.id}.{n}",
@@ -39,6 +41,7 @@ class Book:
             estimated=True,
             price_source=cost.source,
             started_at=at,
+            asked_in=asked_in,
         )
 
     def finished(
@@ -68,7 +71,9 @@ class Book:
         )
 
 
-def failed(started: CallRecorded, error: str, duration_s: float, request_id: str | None = None) -> CallRecorded:
+def failed(
+    started: CallRecorded, error: str, duration_s: float, request_id: str | None = None, error_type: str = "not-sent"
+) -> CallRecorded:
     """A call that the provider turned away: it costs nothing."""
     return started.model_copy(
         update={
@@ -80,10 +85,25 @@ def failed(started: CallRecorded, error: str, duration_s: float, request_id: str
             "duration_s": duration_s,
             "request_id": request_id,
             "error": error[:500],
+            "error_type": error_type,
         }
     )
 
 
-def interrupted(started: CallRecorded, error: str, duration_s: float = 0.0) -> CallRecorded:
+def interrupted(
+    started: CallRecorded, error: str, duration_s: float = 0.0, error_type: str = "interrupted"
+) -> CallRecorded:
     """A call whose answer nobody got: it may have been carried out, so it is charged by estimate and marked so."""
-    return started.model_copy(update={"status": CallStatus.INTERRUPTED, "duration_s": duration_s, "error": error[:500]})
+    return started.model_copy(
+        update={
+            "status": CallStatus.INTERRUPTED,
+            "duration_s": duration_s,
+            "error": error[:500],
+            "error_type": error_type,
+        }
+    )
+
+
+def orphaned(started: CallRecorded, error: str) -> CallRecorded:
+    """An interrupted call whose asker did not live to tell of its question."""
+    return interrupted(started, error).model_copy(update={"asked_in": None})

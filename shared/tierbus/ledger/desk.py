@@ -15,11 +15,12 @@ import structlog
 from tierbus import limits
 from tierbus.contracts import CallRecorded, CallStatus, Priority, Slot, Tier, Usage, spent
 from tierbus.errors import Cancelled, OverBudget, TierbusError, Unavailable
-from tierbus.ledger.book import Book, failed, interrupted, tokens_of
+from tierbus.ledger.book import Book, failed, interrupted, orphaned, tokens_of
 from tierbus.llm.gate import Gates
 from tierbus.llm.model import Model, ProviderBusy, ProviderLost, ProviderRefused, Question, Reply, StopReason
 from tierbus.llm.registry import Models
 from tierbus.stores import Ledger, Output, Outputs
+from tierbus.telemetry.watch import Watch
 from tierbus.tiers.catalog import Catalog, ModelSpec
 
 log = structlog.get_logger(__name__)
@@ -70,8 +71,9 @@ class Unaffordable(OverBudget):
 
 @dataclass
 class _Tries:
-    """What is known while one question is being asked."""
+    """What is known while one question is being asked, in the span `asked_in`."""
 
+    asked_in: str | None = None
     calls: list[CallRecorded] = field(default_factory=list)
     last_error: str = "no call was made"
     busy_s: list[float] = field(default_factory=list)
@@ -82,7 +84,13 @@ class Desk:
     """Asks the models of a catalog, with fallback inside the tier, and keeps the ledger."""
 
     def __init__(
-        self, catalog: Catalog, models: Models, ledger: Ledger, outputs: Outputs, timeout_s: float = 240.0
+        self,
+        catalog: Catalog,
+        models: Models,
+        ledger: Ledger,
+        outputs: Outputs,
+        timeout_s: float = 240.0,
+        watch: Watch | None = None,
     ) -> None:
         self._catalog = catalog
         self._models = models
@@ -90,7 +98,8 @@ class Desk:
         self._outputs = outputs
         self._timeout_s = timeout_s
         self._book = Book(catalog)
-        self._gates = Gates()
+        self._watch = watch or Watch()
+        self.gates = Gates()
 
     async def ask(self, ask: Ask) -> Output:
         """The answer to a question, asked or found.
@@ -101,8 +110,11 @@ class Desk:
             Unavailable: every model asks to wait longer than is waited for in place, or another worker is at it.
             Cancelled: the run no longer wants the answer.
         """
+        with self._watch.question(ask.slot, ask.tier) as asked_in:
+            return await self._answer(ask, _Tries(asked_in))
+
+    async def _answer(self, ask: Ask, tries: _Tries) -> Output:
         specs = self._order(ask)
-        tries = _Tries()
         place = rounds = 0
         for n in range(limits.CALLS_PER_SLOT):
             output = await self._try(ask, n, specs[place], tries)
@@ -133,8 +145,8 @@ class Desk:
             output=min(ask.question.max_output, spec.max_output, ESTIMATED_OUTPUT_TOKENS),
         )
         model = self._models.of(spec)
-        async with self._gates.of(spec).enter(ask.priority, guess.input):
-            started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time())
+        async with self.gates.of(spec).enter(ask.priority, guess.input):
+            started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time(), tries.asked_in)
             self._afford(ask, started, tries)
             if not await self._ledger.claim(started):
                 return await self._taken(ask, started, tries)
@@ -158,15 +170,15 @@ class Desk:
         if stored is not None:
             answered = stored.calls[-1]
             if (await self._ledger.last(answered) or started).status is CallStatus.STARTED:
-                await self._ledger.close(answered)
+                await self._close(answered.model_copy(update={"asked_in": None}))
             log.info("desk.answer_found", slot=ask.slot.id)
             return stored
         before = await self._ledger.last(started) or started
         if before.status is CallStatus.STARTED:
             if not ask.again:
                 raise Unavailable(f"another worker is at {before.call}", delay_s=TAKE_OVER_WAIT_S)
-            before = interrupted(before, "the worker that made this call ended before it was answered")
-            await self._ledger.close(before)
+            before = orphaned(before, "the worker that made this call ended before it was answered")
+            await self._close(before)
             log.warning("desk.call_interrupted", call=before.call)
         tries.calls.append(before)
         tries.last_error = before.error or tries.last_error
@@ -174,25 +186,25 @@ class Desk:
 
     async def _call(self, ask: Ask, model: Model, started: CallRecorded, tries: _Tries) -> Output | None:
         if not await ask.wanted():
-            await self._ledger.close(failed(started, "not sent: the run has ended", 0.0))
+            await self._close(failed(started, "not sent: the run has ended", 0.0))
             raise Cancelled(f"run {ask.slot.run} no longer wants {ask.slot.id}")
         begun = time.monotonic()
         try:
             reply = await model.ask(ask.question, min(self._timeout_s, model.spec.timeout_s))
         except ProviderBusy as error:
             tries.busy_s.append(error.retry_after_s or 0.0)
-            closed = failed(started, str(error), time.monotonic() - begun, error.request_id)
+            closed = failed(started, str(error), time.monotonic() - begun, error.request_id, error.kind)
         except ProviderRefused as error:
             tries.refused_by.add(model.spec.id)
-            closed = failed(started, str(error), time.monotonic() - begun, error.request_id)
+            closed = failed(started, str(error), time.monotonic() - begun, error.request_id, error.kind)
         except ProviderLost as error:
-            closed = interrupted(started, str(error), time.monotonic() - begun)
+            closed = interrupted(started, str(error), time.monotonic() - begun, error.kind)
         except asyncio.CancelledError:
-            await self._ledger.close(interrupted(started, "stopped while in flight", time.monotonic() - begun))
+            await self._close(interrupted(started, "stopped while in flight", time.monotonic() - begun))
             raise
         else:
             return await self._store(ask, model.spec, started, reply, time.monotonic() - begun, tries)
-        await self._ledger.close(closed)
+        await self._close(closed, ask.question)
         tries.calls.append(closed)
         tries.last_error = closed.error or closed.status
         log.warning(
@@ -211,8 +223,12 @@ class Desk:
             started, spec, reply.usage, duration_s, request_id=reply.request_id, stop_reason=reply.stop
         )
         output = Output(text=reply.text, stop=reply.stop, model=spec.id, calls=(*tries.calls, finished))
-        await asyncio.gather(self._outputs.put(ask.slot.id, output), self._ledger.close(finished))
+        await asyncio.gather(self._outputs.put(ask.slot.id, output), self._close(finished, ask.question, reply))
         return output
+
+    async def _close(self, record: CallRecorded, question: Question | None = None, reply: Reply | None = None) -> None:
+        await self._ledger.close(record)
+        self._watch.closed(record, question, reply)
 
     async def _wait(self, tries: _Tries, round_: int) -> None:
         """Between two rounds through the tier's models: as long as the provider asks, or an exponential back-off."""

@@ -4,15 +4,17 @@ import asyncio
 import heapq
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
 
 from tierbus.contracts import Priority
+from tierbus.telemetry.names import Attr
 from tierbus.tiers.catalog import Limits, ModelSpec
 
 _RANK = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 _MINUTE_S = 60.0
+Reading = tuple[float, Mapping[Attr, str]]
 
 
 class Gate:
@@ -35,6 +37,33 @@ class Gate:
             yield
         finally:
             self._leave()
+
+    @property
+    def used(self) -> dict[str, float]:
+        """What is in use of each limit that there is: calls open, requests and tokens of the last minute."""
+        self._forget()
+        used: dict[str, float] = {"concurrency": self._open}
+        if self._limits.requests_per_min is not None:
+            used["requests_per_min"] = len(self._recent)
+        if self._limits.tokens_per_min is not None:
+            used["tokens_per_min"] = sum(spent for _, spent in self._recent)
+        return used
+
+    @property
+    def allowed(self) -> dict[str, float]:
+        """The limits that there are."""
+        limits = self._limits
+        named = {
+            "concurrency": limits.concurrency,
+            "requests_per_min": limits.requests_per_min,
+            "tokens_per_min": limits.tokens_per_min,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+    def _forget(self) -> None:
+        now = self._clock()
+        while self._recent and now - self._recent[0][0] >= _MINUTE_S:
+            self._recent.popleft()
 
     async def _take(self, priority: Priority) -> None:
         if self._open < self._limits.concurrency:
@@ -66,8 +95,7 @@ class Gate:
 
     def _wait_s(self, tokens: int) -> float:
         now = self._clock()
-        while self._recent and now - self._recent[0][0] >= _MINUTE_S:
-            self._recent.popleft()
+        self._forget()
         requests, limit = self._limits.requests_per_min, self._limits.tokens_per_min
         too_many = requests is not None and len(self._recent) >= requests
         used = sum(spent for _, spent in self._recent)
@@ -84,3 +112,18 @@ class Gates:
     def of(self, spec: ModelSpec) -> Gate:
         """The gate of this model."""
         return self._gates.setdefault((spec.provider, spec.id), Gate(spec.limits))
+
+    def limits(self) -> list[Reading]:
+        """Every limit of every model asked so far, for a gauge."""
+        return self._read(lambda gate: gate.allowed)
+
+    def used(self) -> list[Reading]:
+        """What is used of it."""
+        return self._read(lambda gate: gate.used)
+
+    def _read(self, of: Callable[[Gate], dict[str, float]]) -> list[Reading]:
+        return [
+            (value, {Attr.MODEL: model, Attr.LIMIT: name})
+            for (_, model), gate in list(self._gates.items())
+            for name, value in of(gate).items()
+        ]

@@ -50,7 +50,7 @@ class Line:
         try:
             return read(answer)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise ProviderLost(f"the answer cannot be read ({type(error).__name__})") from None
+            raise ProviderLost(f"the answer cannot be read ({type(error).__name__})", kind="unreadable") from None
 
     async def ready(self) -> None:
         """Make the client now."""
@@ -73,9 +73,9 @@ class Line:
             async with asyncio.timeout(timeout_s):
                 return await client.send(**request, timeout=limits)
         except TimeoutError:
-            raise ProviderLost(f"no answer within {timeout_s:g} s") from None
+            raise ProviderLost(f"no answer within {timeout_s:g} s", kind="timeout") from None
         except json.JSONDecodeError:
-            raise ProviderLost("the answer is not JSON") from None
+            raise ProviderLost("the answer is not JSON", kind="unreadable") from None
         except client.sdk.APIStatusError as error:
             raise self._of_status(error) from None
         except client.sdk.APIConnectionError as error:
@@ -89,8 +89,8 @@ class Line:
         told = f"HTTP {status}: {message[:_TOLD_CHARS]}"
         if status in _BUSY or status >= _SERVER_ERROR:
             wait_s = retry_after_s(error.response.headers)
-            return ProviderBusy(told, retry_after_s=wait_s, request_id=error.request_id)
-        return ProviderRefused(told, request_id=error.request_id)
+            return ProviderBusy(told, retry_after_s=wait_s, request_id=error.request_id, kind=str(status))
+        return ProviderRefused(told, request_id=error.request_id, kind=str(status))
 
 
 def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
@@ -125,10 +125,12 @@ def _of_connection(error: Exception) -> ProviderError:
     """Nothing was sent if the connection could not be made; otherwise nobody knows."""
     cause = type(error.__cause__ or error).__name__
     if cause in _NOT_SENDABLE:
-        return ProviderRefused(f"the request cannot be sent ({cause}): check the provider's address and key")
+        return ProviderRefused(
+            f"the request cannot be sent ({cause}): check the provider's address and key", kind="not-sendable"
+        )
     if cause in _NOT_CONNECTED:
-        return ProviderBusy(f"not reachable ({cause})")
-    return ProviderLost(f"the connection was lost ({cause})")
+        return ProviderBusy(f"not reachable ({cause})", kind="unreachable")
+    return ProviderLost(f"the connection was lost ({cause})", kind="connection-lost")
 
 
 def _message(body: Any) -> str:

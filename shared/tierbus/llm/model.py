@@ -79,18 +79,24 @@ class Model(Protocol):
 
 
 class ProviderError(TierbusError):
-    """Base of what a provider call can fail with. The text never carries the request or a key."""
+    """Base of what a provider call can fail with. The text never carries the request or a key.
 
-    def __init__(self, what: str, *, request_id: str | None = None) -> None:
+    `kind` is the HTTP status or one word: few values, for metrics.
+    """
+
+    def __init__(self, what: str, *, request_id: str | None = None, kind: str = "error") -> None:
         super().__init__(what)
         self.request_id = request_id
+        self.kind = kind
 
 
 class ProviderBusy(ProviderError):
     """The provider asks to come back later; `retry_after_s` is its own word, or None."""
 
-    def __init__(self, what: str, *, retry_after_s: float | None = None, request_id: str | None = None) -> None:
-        super().__init__(what, request_id=request_id)
+    def __init__(
+        self, what: str, *, retry_after_s: float | None = None, request_id: str | None = None, kind: str = "busy"
+    ) -> None:
+        super().__init__(what, request_id=request_id, kind=kind)
         self.retry_after_s = retry_after_s
 
 

@@ -1,0 +1,81 @@
+"""What the numbers of a report say, in sentences: the headline, the doubts, and what is from when. Pure."""
+
+from tierbus.cli.reporting.figures import HOUR_S, Compared, Figures
+from tierbus.cli.reporting.text import cost, count, moment, share, usd
+from tierbus.limits import EVENT_AGE_S
+
+
+def bound(numbers: Compared) -> str:
+    """How the true saving stands to the one shown, where prices or baselines are missing."""
+    return {(False, False): "", (True, False): "≤ ", (False, True): "≥ ", (True, True): "≈ "}[
+        numbers.unpriced > 0, numbers.without_baseline > 0
+    ]
+
+
+def headline(figures: Figures) -> str:
+    """What the report says, in one line."""
+    numbers = figures.compared
+    if not figures.tasks:
+        return "Nothing was done in this period"
+    if numbers.saving_nano_usd is None:
+        known = cost(figures.spent_nano_usd, figures.calls, figures.doubts.unpriced)
+        return f"{known} spent; what it saved is not known"
+    if not numbers.succeeded:
+        return f"{cost(numbers.spent_nano_usd, numbers.calls, numbers.unpriced)} spent, and no task succeeded"
+    word, limits = (
+        ("less", ("At most ", "At least ")) if numbers.saving_nano_usd >= 0 else ("more", ("At least ", "At most "))
+    )
+    limit = {"": "", "≤ ": limits[0], "≥ ": limits[1], "≈ ": "About "}[bound(numbers)]
+    return f"{limit}{share(abs(numbers.saving_nano_usd), numbers.baseline_nano_usd)} {word} than on the frontier alone"
+
+
+def warnings(figures: Figures) -> list[str]:
+    """What a reader must know before trusting the sums."""
+    return [*_calls_in_doubt(figures), *_tasks_in_doubt(figures)]
+
+
+def _calls_in_doubt(figures: Figures) -> list[str]:
+    doubts = figures.doubts
+    told = []
+    if doubts.unpriced:
+        models = ", ".join(doubts.unpriced_models)
+        calls = count(doubts.unpriced, "call has", "calls have")
+        told.append(f"{calls} no known price ({models}): the true cost is higher, and the saving lower, than shown.")
+    if doubts.interrupted:
+        calls = count(doubts.interrupted, "call was", "calls were")
+        told.append(f"{calls} interrupted and charged by estimate: {usd(doubts.interrupted_nano_usd)}.")
+    if doubts.open:
+        calls = count(doubts.open, "call is", "calls are")
+        told.append(f"{calls} still open and charged by estimate: {usd(doubts.open_nano_usd)}.")
+    return told
+
+
+def _tasks_in_doubt(figures: Figures) -> list[str]:
+    doubts, numbers = figures.doubts, figures.compared
+    told = []
+    if numbers.without_baseline:
+        tasks = count(numbers.without_baseline, "succeeded task has", "succeeded tasks have")
+        told.append(f"{tasks} no known baseline: the cost is counted, the baseline is not.")
+    if doubts.differing_tasks:
+        gap = usd(doubts.differing_nano_usd)
+        tasks = count(doubts.differing_tasks, "task")
+        told.append(f"The results of {tasks} say {gap} more than the ledger; the ledger is shown.")
+    return told
+
+
+def coverage(figures: Figures) -> list[str]:
+    """Which parts come from which span of time, where that is not the whole period."""
+    period, first = figures.period, figures.first_call_at
+    told = []
+    if not period.results_complete:
+        told.append(
+            f"Spend is from the ledger, for the whole period. Results are kept for {EVENT_AGE_S / HOUR_S:.0f} hours:"
+            f" baseline, saving, cost per accepted task, quality, failures and rejections are those since"
+            f" {moment(period.results_from)} UTC."
+        )
+    if first is not None and period.bucket(first) > period.bucket(period.since):
+        told.append(f"The first call on record in this period is of {moment(first)} UTC; before it there is none.")
+    if figures.unkept_tasks:
+        tasks = count(figures.unkept_tasks, "task has", "tasks have")
+        told.append(f"{tasks} calls in the ledger but no result any more: how they ended is not known.")
+    return told

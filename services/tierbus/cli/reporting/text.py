@@ -1,0 +1,72 @@
+"""How a report words numbers: dollars, shares, moments in UTC. Pure."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from tierbus.cli.reporting.figures import DAY_S, HOUR_S, Period
+from tierbus.contracts import NANO
+
+UNKNOWN = "–"
+_PLACES = ((100, 2), (1, 4))
+_MOST_PLACES = 6
+
+
+def places(amounts: Iterable[int | None]) -> int:
+    """Decimal places for nano-dollars that stand in one column: fewer the larger the largest is."""
+    largest = max((abs(amount) for amount in amounts if amount is not None), default=0)
+    return next((digits for least, digits in _PLACES if largest >= least * NANO), _MOST_PLACES)
+
+
+def usd(nano_usd: int | None, digits: int | None = None) -> str:
+    """Nano-dollars as dollars; what is not known is a dash, never $0."""
+    if nano_usd is None:
+        return UNKNOWN
+    sign = "−" if nano_usd < 0 else ""
+    return f"{sign}${abs(nano_usd) / NANO:,.{places([nano_usd]) if digits is None else digits}f}"
+
+
+def cost(nano_usd: int, calls: int, unpriced: int, digits: int | None = None) -> str:
+    """The cost of calls of which some may have no known price: then it is at least this, or not known at all."""
+    if unpriced and unpriced == calls:
+        return "unpriced"
+    return f"{'≥ ' if unpriced else ''}{usd(nano_usd, digits)}"
+
+
+def share(part: int | None, whole: int | None) -> str:
+    """A part in percent, or a dash where there is no whole."""
+    if part is None or not whole:
+        return UNKNOWN
+    return f"{100 * part / whole:.1f} %".replace("-", "−")
+
+
+def count(number: int, one: str, more: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
+def moment(at: float) -> str:
+    """A moment to the minute, in UTC."""
+    return f"{_utc(at):%-d %b %Y %H:%M}"
+
+
+def bucket_name(at: int, bucket_s: int) -> str:
+    """The hour or day that begins here, in UTC."""
+    return f"{_utc(at):%-d %b %H:%M}" if bucket_s == HOUR_S else f"{_utc(at):%-d %b %Y}"
+
+
+def span(period: Period) -> str:
+    """A period with its length."""
+    return f"{moment(period.since)} to {moment(period.until)} UTC ({length(period.until - period.since)})"
+
+
+def length(seconds: float) -> str:
+    """A length of time in the largest fitting unit."""
+    unit, name = next(
+        ((size, name) for size, name in ((DAY_S, "day"), (HOUR_S, "hour")) if seconds >= size), (60, "minute")
+    )
+    number = f"{seconds / unit:.1f}".removesuffix(".0")
+    return f"{number} {name}{'' if number == '1' else 's'}"
+
+
+def _utc(at: float) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=at)

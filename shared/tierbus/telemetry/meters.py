@@ -1,0 +1,98 @@
+"""Metrics through OpenTelemetry: scraped from `/metrics`, and pushed by OTLP where a collector is named."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
+from prometheus_client import CollectorRegistry, generate_latest
+
+from tierbus.telemetry.export import PROTOCOL, quiet, resource, wanted
+from tierbus.telemetry.names import METRICS, SCOPE, Attr, Kind, Metric
+
+TENANTS = 100
+"""Tenants that keep their name as a label; later ones are counted together, so that a metric stays small."""
+OTHER = "other"
+Reading = tuple[float, Mapping[Attr, str]]
+
+
+class OtelMeters:
+    """The instruments of one process."""
+
+    def __init__(self, service: str, version: str, environ: Mapping[str, str] = os.environ) -> None:
+        self._registry = CollectorRegistry()
+        readers: list[MetricReader] = [PrometheusMetricReader(registry=self._registry, scope_info_enabled=False)]
+        if wanted("METRICS", environ):
+            quiet()
+            readers.append(PeriodicExportingMetricReader(_exporter(environ)))
+        self._provider = MeterProvider(
+            readers,
+            resource(service, version),
+            shutdown_on_exit=False,
+            exemplar_filter=AlwaysOffExemplarFilter(),
+        )
+        self._readings: dict[Metric, list[Callable[[], Iterable[Reading]]]] = {}
+        self._instruments = {metric.name: self._make(metric) for metric in METRICS}
+        self._tenants: set[str] = set()
+
+    def _make(self, metric: Metric) -> Any:
+        meter = self._provider.get_meter(SCOPE)
+        if metric.kind is Kind.COUNTER:
+            return meter.create_counter(metric.name, metric.unit, metric.about)
+        if metric.kind is Kind.HISTOGRAM:
+            return meter.create_histogram(
+                metric.name, metric.unit, metric.about, explicit_bucket_boundaries_advisory=list(metric.buckets)
+            )
+        self._readings[metric] = []
+        return meter.create_observable_gauge(metric.name, [self._observer(metric)], metric.unit, metric.about)
+
+    def _observer(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            for read in self._readings[metric]:
+                for value, labels in read():
+                    yield Observation(value, {str(name): text for name, text in self._bounded(labels).items()})
+
+        return observe
+
+    def watch(self, metric: Metric, read: Callable[[], Iterable[Reading]]) -> None:
+        """Read a gauge whenever somebody asks for it."""
+        self._readings[metric].append(read)
+
+    def add(self, metric: Metric, amount: float, labels: Mapping[Attr, str]) -> None:
+        """Count."""
+        self._instruments[metric.name].add(amount, self._bounded(labels))
+
+    def record(self, metric: Metric, value: float, labels: Mapping[Attr, str]) -> None:
+        """Add to a distribution."""
+        self._instruments[metric.name].record(value, self._bounded(labels))
+
+    def _bounded(self, labels: Mapping[Attr, str]) -> dict[Attr, str]:
+        tenant = labels.get(Attr.TENANT)
+        if tenant is None or tenant in self._tenants:
+            return {**labels}
+        if len(self._tenants) < TENANTS:
+            self._tenants.add(tenant)
+            return {**labels}
+        return {**labels, Attr.TENANT: OTHER}
+
+    def scrape(self) -> bytes:
+        """All metrics in Prometheus' text form."""
+        return generate_latest(self._registry)
+
+    def close(self) -> None:
+        """Push what is left and stop."""
+        self._provider.shutdown(timeout_millis=3000)
+
+
+def _exporter(environ: Mapping[str, str]) -> MetricExporter:
+    protocol = environ.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") or environ.get(PROTOCOL) or "http/protobuf"
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+
+        return GrpcExporter()
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    return OTLPMetricExporter()
