@@ -9,6 +9,7 @@ from tierbus.contracts import (
     Content,
     Decision,
     Inputs,
+    Leg,
     Outcome,
     Plan,
     ReviewLevel,
@@ -22,6 +23,7 @@ from tierbus.run import Judged, Run, adopt, begin
 
 NOW = 1_800_000_000.0
 RUN = "0123456789abcdef0123456789abcdef"
+LEG = Leg(stream="WORK", sequence=7, published_at=NOW, began_at=NOW, ended_at=NOW)
 
 
 def decision(
@@ -55,7 +57,7 @@ def diamond() -> Plan:
 
 
 def planned(plan: Plan) -> Run:
-    return adopt(begin(new_run(Route.PLAN), NOW).run, plan, (), 0.0).run
+    return adopt(begin(new_run(Route.PLAN), NOW).run, plan, (), LEG).run
 
 
 def judged(

@@ -123,7 +123,8 @@ def test_the_binary_is_looked_for_from_the_nearest_place_on(nowhere: Path, monke
         find()
     places = [nowhere / "path/jaeger", nowhere / "checkout/.tools/jaeger", nowhere / "here/.tools/jaeger"]
     for place in places:
-        assert find() == program(place)
+        made = program(place)
+        assert find() == made
 
     monkeypatch.setenv("TIERBUS_JAEGER", str(program(nowhere / "mine")))
 

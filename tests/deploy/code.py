@@ -21,6 +21,16 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 NATS_CONF = DEPLOY / "kustomize" / "overlays" / "dev" / "nats.conf"
 MARGIN_S = 15
+OTEL = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_METRICS_EXPORTER",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+)
+"""Standard variables that the services honour beside their own."""
 
 
 def version() -> str:
@@ -31,7 +41,7 @@ def version() -> str:
 
 def setting_names() -> set[str]:
     """Every variable that a process reads its settings from."""
-    return {f"{Settings.model_config['env_prefix']}{name.upper()}" for name in Settings.model_fields}
+    return {f"{Settings.model_config['env_prefix']}{name.upper()}" for name in Settings.model_fields} | set(OTEL)
 
 
 def key_names() -> set[str]:
@@ -97,7 +107,8 @@ def wrong_times(env: Mapping[str, str], grace_s: float) -> list[str]:
 def addresses(env: Mapping[str, str]) -> list[tuple[str, int]]:
     """Host and port of everything that a process connects to."""
     settings = read(env)
-    urls = [urlsplit(url) for url in (*settings.servers, *filter(None, [settings.sim_url]))]
+    others = filter(None, [settings.sim_url, env.get("OTEL_EXPORTER_OTLP_ENDPOINT")])
+    urls = [urlsplit(url) for url in (*settings.servers, *others)]
     return [(url.hostname or "", url.port or 0) for url in urls]
 
 

@@ -16,13 +16,13 @@ Check = Callable[[Obj], list[str]]
 FOLDER = code.DEPLOY / "compose"
 ROOT_FOR = {"nats-data": {"CHOWN"}}
 """Services that run as root, without network, with these capabilities alone."""
-FOREIGN_ENV = {"JAEGER_LISTEN_HOST"}
+FOREIGN_ENV = re.compile("JAEGER_LISTEN_HOST|GF_[A-Z_]+")
 UNITS = {"s": 1, "m": 60}
 TOP = {"name", "services", "configs", "volumes"}
 KEYS = {
     "build", "cap_add", "cap_drop", "command", "configs", "depends_on", "entrypoint", "environment",
     "healthcheck", "image", "init", "logging", "mem_limit", "network_mode", "pids_limit", "ports",
-    "pull_policy", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "user", "volumes",
+    "profiles", "pull_policy", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "user", "volumes",
 }  # fmt: skip
 """What a service may say here; a word that is not among them is a slip (compose would refuse it at start)."""
 
@@ -68,7 +68,8 @@ def env_names(compose: Obj) -> list[str]:
         env = box.get("environment", {})
         found = [f"{key} is not text" for key, value in env.items() if not isinstance(value, str)]
         if not found:
-            found = code.wrong_environment(env) if name in dict(ours(compose)) else sorted(set(env) - FOREIGN_ENV)
+            foreign = [key for key in env if not FOREIGN_ENV.fullmatch(key)]
+            found = code.wrong_environment(env) if name in dict(ours(compose)) else foreign
         wrong += [f"{name}: {problem}" for problem in found]
     return wrong
 
@@ -145,6 +146,7 @@ def addresses(compose: Obj) -> list[str]:
     listening = {
         ("nats", 4222),
         ("sim", int(code.option(compose["services"]["sim"]["command"], "--port"))),
+        ("jaeger", 4318),
     }
     wrong = []
     for name, box in ours(compose):
@@ -187,7 +189,8 @@ def test_files_and_volumes_that_services_name_are_there() -> None:
         assert (FOLDER / config["file"]).is_file()
     for box in compose["services"].values():
         assert {config["source"] for config in box.get("configs", ())} <= set(compose["configs"])
-        assert {volume.split(":")[0] for volume in box.get("volumes", ())} <= set(compose["volumes"])
+        for source, _, how in (volume.partition(":") for volume in box.get("volumes", ())):
+            assert source in compose["volumes"] or ((FOLDER / source).is_dir() and how.endswith(":ro"))
 
 
 def test_compose_and_the_dev_overlay_run_the_same_images_and_times() -> None:
@@ -232,6 +235,8 @@ BREAKS: list[tuple[Check, str, Obj, str]] = [
     (times, "router", {"environment": {"TIERBUS_DRAIN_S": "100"}}, "drain 100 s < call timeout"),
     (addresses, "sim", {"command": ["sim", "--port", "9000"]}, "nothing at"),
     (addresses, "router", {"environment": {}}, "nothing at"),
+    (addresses, "router", {"environment": {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4319"}}, "4319"),
+    (env_names, "router", {"environment": {"OTEL_EXPORTER_ENDPOINT": "http://jaeger:4318"}}, "OTEL_EXPORTER_ENDPOINT"),
     (addresses, "router", {"healthcheck": {"test": ["CMD", "http://127.0.0.1:8080/health"]}}, "/health"),
     (addresses, "router", {"healthcheck": {"test": ["CMD", "http://127.0.0.1:8081/readyz"]}}, "8081"),
 ]

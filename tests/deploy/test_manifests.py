@@ -177,6 +177,11 @@ BREAKS: list[tuple[Check, Break, str]] = [
     (checks.addresses, lambda o: config(o).update(TIERBUS_NATS_URL="nats://bus:4222"), "bus:4222"),
     (checks.addresses, lambda o: config(o).update(TIERBUS_SIM_URL="http://sim:8901"), "sim:8901"),
     (
+        checks.addresses,
+        lambda o: config(o).update(OTEL_EXPORTER_OTLP_ENDPOINT="http://jaeger:4319"),
+        "jaeger:4319",
+    ),
+    (
         checks.references,
         lambda o: box_of(o)["envFrom"][0]["configMapRef"].update(name="tierbus-config"),
         "no ConfigMap",

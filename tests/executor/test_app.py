@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.parts import Parts
-from tests.plans import NOW, RUN, new_run
+from tests.plans import LEG, NOW, RUN, new_run
 
 from tierbus import limits
 from tierbus.contracts import (
@@ -96,7 +96,7 @@ def direct(script: Script, **more: object) -> Bench:
 
 def planned(script: Script, *steps: Step, **more: object) -> Bench:
     run = begin(new_run(Route.PLAN, **more), NOW).run  # type: ignore[arg-type] # the run's fields by name
-    return Bench(adopt(run, Plan(steps=steps), (), 0.0).run, Parts(script))
+    return Bench(adopt(run, Plan(steps=steps), (), LEG).run, Parts(script))
 
 
 def attached(**texts: str) -> tuple[Attachment, ...]:

@@ -23,6 +23,7 @@ from tierbus.contracts import (
     Outcome,
     PlanRequested,
     Priority,
+    Result,
     Role,
     Route,
     StepExecuted,
@@ -45,6 +46,12 @@ from tierbus.result import result_of
 from tierbus.run import advance, begin
 
 FOLDER = Path(__file__).parent
+
+
+def _untimed(result: Result) -> Result:
+    """A result as the first release of this version wrote it: without the times of its steps, which are optional."""
+    steps = tuple(step.model_copy(update={"released_at": None, "ended_at": None}) for step in result.steps)
+    return result.model_copy(update={"steps": steps})
 
 
 def samples() -> list[Message]:
@@ -115,7 +122,7 @@ def samples() -> list[Message]:
             verdict=verdict,
             cost_nano_usd=20_000,
         ),
-        result_of(run),
+        _untimed(result_of(run)),
         TaskRejected(tenant="acme", sequence=7, task="t-1", reasons=("prompt is empty",), at=NOW),
         call,
         DeadLettered(

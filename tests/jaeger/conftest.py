@@ -1,6 +1,7 @@
 """A real Jaeger, and a way to send spans to it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
@@ -32,7 +33,7 @@ class Told(NamedTuple):
     name: str
     span: int
     parent: int = 0
-    attributes: dict[str, str | int | float | bool | Sequence[str]] = {}
+    attributes: Mapping[str, str | int | float | bool | Sequence[str]] = MappingProxyType({})
 
 
 Send = Callable[[int, Sequence[Told]], None]
@@ -62,7 +63,7 @@ def send(jaeger: Jaeger) -> Send:
     def work(trace: int, spans: Sequence[Told]) -> None:
         exporter = OTLPSpanExporter(endpoint=f"{jaeger.otlp_url}/v1/traces")
         assert exporter.export([_readable(trace, span) for span in spans]) is SpanExportResult.SUCCESS
-        exporter.shutdown()
+        exporter.shutdown()  # type: ignore[no-untyped-call]
 
     return work
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import pty
 import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.error import URLError
 
 import psutil
 import pytest
@@ -180,9 +182,37 @@ def test_the_demo_tells_what_jaeger_has_of_each_task_and_leaves_nothing_running(
     told = done.stdout.partition("Traces\n")[2].splitlines()
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in told] == ["sql-from-schema", "translation"]
-    assert all("span" in line and "http://127.0.0.1:" in line for line in told)
+    assert all("span" in line and "http" not in line for line in told)
     running = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline", "cwd"])]
     assert [line for line in running if any("tierbus-demo-" in part for part in line)] == []
+
+
+def test_on_a_terminal_the_demo_leaves_jaeger_up_until_enter() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "tierbus.cli.entry", "demo", "--jaeger", "--only", "translation"],
+        env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as demo:
+        told = ""
+        while "Enter or Ctrl-C" not in told:
+            assert demo.poll() is None, told
+            told += os.read(ours, 4096).decode(errors="replace")
+        line = next(line for line in told.splitlines() if "span" in line and "http" in line)
+        url = line.split()[-1].partition("/trace/")[0].partition("/api/")[0]
+        known = fetch(url, trace_id(0xDEAD))
+        os.write(ours, b"\n")
+        demo.wait(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+
+    assert (known, demo.returncode) == ([], 0)
+    assert "/traces/" in line or "/trace/" in line
+    with pytest.raises(URLError):
+        fetch(url, trace_id(0xDEAD))
 
 
 def test_without_a_binary_there_is_one_line_that_says_how_to_get_it(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from tests.parts import Parts
-from tests.plans import NOW, RUN, decision, new_run
+from tests.plans import LEG, NOW, RUN, decision, new_run
 
 from tierbus.contracts import (
     Attachment,
@@ -71,7 +71,7 @@ def planned(*steps: Step, **more: object) -> Run:
         **more,
     }
     run = begin(new_run(Route.PLAN, **given), NOW).run  # type: ignore[arg-type] # the run's fields by name
-    run = adopt(run, Plan(steps=steps or STEPS), (), 0.0).run
+    run = adopt(run, Plan(steps=steps or STEPS), (), LEG).run
     fine = Verdict(kind=VerdictKind.ACCEPT, rung="checks", reason="fine")
     output = Content.of("an earlier output")
     return advance(run, Judged("read", 1, Tier.SMALL, HAIKU, Outcome.ANSWERED, output, fine, (), 0.0), NOW).run
@@ -269,7 +269,7 @@ async def test_the_last_answer_of_a_plan_must_pass_the_tasks_own_checks() -> Non
 
 async def test_a_step_inside_a_plan_is_judged_against_its_own_instruction() -> None:
     parts = Parts([ACCEPT])
-    inner = adopt(begin(new_run(Route.PLAN), NOW).run, Plan(steps=STEPS), (), 0.0).run
+    inner = adopt(begin(new_run(Route.PLAN), NOW).run, Plan(steps=STEPS), (), LEG).run
 
     await review(parts, inner, executed(LONG, "read"))
 
@@ -280,7 +280,7 @@ async def test_a_step_inside_a_plan_is_judged_against_its_own_instruction() -> N
 
 async def test_a_step_inside_a_plan_whose_checks_are_proof_is_not_judged() -> None:
     steps = (STEPS[0].model_copy(update={"expects": Expects(json_schema=SCHEMA)}), STEPS[1])
-    inner = adopt(begin(new_run(Route.PLAN), NOW).run, Plan(steps=steps), (), 0.0).run
+    inner = adopt(begin(new_run(Route.PLAN), NOW).run, Plan(steps=steps), (), LEG).run
     output = Content.of('{"total": 1}', "json")
 
     found = await review(Parts([]), inner, executed("", "read", output=output))

@@ -290,22 +290,30 @@ async def test_a_finished_task_published_again_only_has_its_result_said_again() 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
+CALLER = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
 @pytest.mark.parametrize(
-    ("header", "trace"),
+    ("header", "join", "trace", "caller"),
     [
-        (f"00-{TRACE}-00f067aa0ba902b7-01", TRACE),
-        ("nonsense", RUN),
-        (f"00-{TRACE.upper()}-00f067aa0ba902b7-01", RUN),
+        (CALLER, False, RUN, CALLER),
+        (CALLER, True, TRACE, CALLER),
+        ("nonsense", True, RUN, None),
+        (f"00-{TRACE.upper()}-00f067aa0ba902b7-01", True, RUN, None),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", True, RUN, None),
     ],
 )
-async def test_a_run_belongs_to_the_publishers_trace_or_has_its_own(header: str, trace: str) -> None:
+async def test_a_run_has_a_trace_of_its_own_unless_it_is_to_join_its_callers(
+    header: str, join: bool, trace: str, caller: str | None
+) -> None:
     parts = Parts([])
-    router = Router(parts.runs, parts.texts, parts.desk, parts.catalog)
+    router = Router(parts.runs, parts.texts, parts.desk, parts.catalog, join_traces=join)
     delivery = Delivery("tierbus.task.normal.acme", "TASKS", 7, 1, NOW, headers={"traceparent": header})
 
     await router.on_task(task(SURE), delivery)
 
-    assert run_of(parts).trace_id == trace
+    run = run_of(parts)
+    assert (run.trace_id, run.caller, run.joined) == (trace, caller, join and caller is not None)
 
 
 @pytest.mark.parametrize(

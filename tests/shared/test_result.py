@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plans import NOW, RUN, diamond, judged, new_run, planned
+from tests.plans import LEG, NOW, RUN, diamond, judged, new_run, planned
 
 from tierbus.contracts import (
     NANO,
@@ -228,7 +228,7 @@ def test_a_result_knows_its_task_and_its_times() -> None:
 
 @pytest.mark.parametrize("ended", [{}, {"status": TaskStatus.FAILED}, {"finished_at": NOW}])
 def test_a_run_that_has_not_ended_has_no_result(ended: dict[str, object]) -> None:
-    run = adopt(new_run(), whole(new_run(), Tier.SMALL), (), 0.0).run.model_copy(update=ended)
+    run = adopt(new_run(), whole(new_run(), Tier.SMALL), (), LEG).run.model_copy(update=ended)
 
     with pytest.raises(ValueError, match="has not ended"):
         result_of(run)

@@ -115,22 +115,22 @@ def _print(rows: list[Row], models: str, calls: int, as_json: bool) -> None:
 def _show_traces(rows: list[Row], url: str, as_json: bool) -> None:
     """One line a task, from what Jaeger has; on a terminal Jaeger stays until somebody has looked."""
     console = err if as_json else out
-    console.print("\n[bold]Traces[/bold]")
+    looked_at = sys.stdin.isatty() and console.is_terminal
     page = has_page(url)
+    width = max(len(row.scenario.name) for row in rows)
     until = time.monotonic() + TRACES_S
+    console.print("\n[bold]Traces[/bold]")
     for row in rows:
-        if row.result and row.result.trace_id:
-            spans = wait_whole(url, row.result.trace_id, until - time.monotonic())
-            where = trace_url(url, row.result.trace_id, page=page)
-            console.print(f" {row.scenario.name:<22} {shape(spans)}  {where}", markup=False, soft_wrap=True)
-    if sys.stdin.isatty() and console.is_terminal:
-        console.print(f"Jaeger: {url}; Enter or Ctrl-C stops it{'' if page else f' ({NO_PAGE})'}", soft_wrap=True)
-        _wait_for_enter()
-
-
-def _wait_for_enter() -> None:
-    with suppress(KeyboardInterrupt):
-        sys.stdin.readline()
+        if row.result is None or row.result.trace_id is None:
+            continue
+        told = str(shape(wait_whole(url, row.result.trace_id, until - time.monotonic())))
+        if looked_at:
+            told += f"  {trace_url(url, row.result.trace_id, page=page)}"
+        console.print(f" {row.scenario.name:<{width}}  {told}", markup=False, soft_wrap=True)
+    if looked_at:
+        console.print(f"Jaeger: {url}{'' if page else f' ({NO_PAGE})'}; Enter or Ctrl-C stops it", soft_wrap=True)
+        with suppress(KeyboardInterrupt):
+            sys.stdin.readline()
 
 
 async def _ledger_total(settings: Settings) -> int:

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -126,7 +127,7 @@ def fetch(url: str, trace_id: str) -> list[dict[str, Any]]:
         with urllib.request.urlopen(f"{url}/api/v3/traces/{quote(trace_id)}", timeout=REQUEST_S) as answer:  # noqa: S310
             body = json.load(answer)
     except urllib.error.HTTPError as error:
-        if error.code == 404:
+        if error.code == HTTPStatus.NOT_FOUND:
             return []
         raise
     return flat(body)

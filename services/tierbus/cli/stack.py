@@ -161,13 +161,14 @@ class Stack:
             Misconfigured: it is missing, one of its ports is taken, or it ended at once.
         """
         ports = self.jaeger_ports or Ports.free()
+        self.data.mkdir(parents=True, exist_ok=True)
+        command = prepare(self.data, ports)
         for name, port in ports._asdict().items():
             if not _is_free(port):
                 raise Misconfigured(f"port {port} is taken, and Jaeger needs it ({name}): is another Jaeger running?")
-        self.data.mkdir(parents=True, exist_ok=True)
         path = self.data / "jaeger.log"
         with path.open("w", encoding="utf-8") as log:
-            self._spawn("jaeger", prepare(self.data, ports), stdout=log, stderr=log, cwd=self.data)
+            self._spawn("jaeger", command, stdout=log, stderr=log, cwd=self.data)
         try:
             self._wait(f"{ports.query_url}/api/v3/services", "jaeger")
         except Misconfigured as error:

@@ -145,6 +145,7 @@ class Desk:
             output=min(ask.question.max_output, spec.max_output, ESTIMATED_OUTPUT_TOKENS),
         )
         model = self._models.of(spec)
+        await model.ready()
         async with self.gates.of(spec).enter(ask.priority, guess.input):
             started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time(), tries.asked_in)
             self._afford(ask, started, tries)
@@ -188,6 +189,7 @@ class Desk:
         if not await ask.wanted():
             await self._close(failed(started, "not sent: the run has ended", 0.0))
             raise Cancelled(f"run {ask.slot.run} no longer wants {ask.slot.id}")
+        started = started.model_copy(update={"started_at": time.time()})
         begun = time.monotonic()
         try:
             reply = await model.ask(ask.question, min(self._timeout_s, model.spec.timeout_s))

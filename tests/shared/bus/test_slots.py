@@ -27,6 +27,7 @@ from tierbus.contracts import DeadLettered, Message, PlanRequested, Priority, St
 from tierbus.errors import Cancelled, Conflict, Misconfigured, Rejected, Unavailable
 from tierbus.service import Delivery, GiveUp, Refusal, Service
 from tierbus.settings import Settings
+from tierbus.telemetry.watch import Watch
 
 LANE = next(one for one in topology.CONSUMERS if one.name == "planner-plan-normal")
 FOR_EVER_S = 3600.0
@@ -105,7 +106,8 @@ async def serving(
         give_up={PlanRequested: give_up} if give_up else {},
         refuse={PlanRequested: refuse} if refuse else {},
     )
-    running = Running(broker, attach(broker, service, Bus.over(broker.config.connection_state.connection), settings))
+    bus = Bus.over(broker.config.connection_state.connection)
+    running = Running(broker, attach(broker, service, bus, settings, Watch()).subscribers)
     await broker.start()
     try:
         yield running

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tierbus.cli.reporting.figures import Compared, Figures, Period, QualityBucket, Share, merged
-from tierbus.cli.reporting.text import bucket_name, count
+from tierbus.cli.reporting.text import bucket_name, count, tick_name
 from tierbus.contracts import NANO, Tier
 
 FILL: Mapping[Tier, str] = {Tier.SMALL: "#2b8a5a", Tier.MID: "#f0b132", Tier.FRONTIER: "#6a3fb8"}
@@ -17,6 +17,7 @@ NEUTRAL = "#98a1b3"
 MOST_ROWS = 12
 _TEXT, _SOFT, _GRID = "#1d2230", "#5a6376", "#e6e9ef"
 _LABEL_CHARS = 26
+_BAR = 0.62
 _TICKS = 9
 _LEAST_BUCKETS = 8
 Chart = dict[str, Any]
@@ -66,6 +67,8 @@ def compared(numbers: Compared) -> Chart:
         "x": [baseline],
         "y": [1],
         "marker": {"color": NEUTRAL},
+        "width": _BAR,
+        "showlegend": False,
         "hovertemplate": "frontier alone: $%{x:,.6f}<extra></extra>",
     }
     parts = [_across(tier, [numbers.by_tier[tier]]) for tier in Tier]
@@ -77,6 +80,7 @@ def _across(tier: Tier, amounts: Sequence[int]) -> dict[str, Any]:
     return _bar(
         tier,
         orientation="h",
+        width=_BAR,
         x=[_dollars(amount) for amount in amounts],
         y=list(range(len(amounts))),
         hovertemplate=f"{tier.value}: $%{{x:,.6f}}<extra></extra>",
@@ -86,8 +90,9 @@ def _across(tier: Tier, amounts: Sequence[int]) -> dict[str, Any]:
 def bars(shares: Sequence[Share]) -> Chart:
     """One bar a share, dearest on top, split by tier."""
     data = [_across(tier, [share.by_tier[tier] for share in shares]) for tier in Tier]
-    axis = {**_names([label(share.name) for share in shares]), "range": [len(shares) - 0.5, -0.5], "autorange": False}
-    return {"data": data, "layout": _layout(84 + 32 * max(2, len(shares)), xaxis=_money(), yaxis=axis)}
+    rows = max(2, len(shares))
+    axis = {**_names([label(share.name) for share in shares]), "range": [rows - 0.5, -0.5], "autorange": False}
+    return {"data": data, "layout": _layout(84 + 32 * rows, xaxis=_money(), yaxis=axis)}
 
 
 def over_time(figures: Figures) -> Chart:
@@ -200,7 +205,10 @@ def _times(figures: Figures) -> dict[str, Any]:
         "range": [first - step * 0.6, last + step * 0.6],
         "tickmode": "array",
         "tickvals": shown,
-        "ticktext": [bucket_name(at, step) for at in shown],
+        "ticktext": [tick_name(at, step) for at in shown],
+        "tickangle": 0,
+        "ticklen": 6,
+        "tickcolor": "#ffffff",
         "showgrid": False,
         "zeroline": False,
     }

@@ -1,15 +1,14 @@
 """What the numbers of a report say, in sentences: the headline, the doubts, and what is from when. Pure."""
 
 from tierbus.cli.reporting.figures import HOUR_S, Compared, Figures
-from tierbus.cli.reporting.text import cost, count, moment, share, usd
+from tierbus.cli.reporting.text import ABOUT, AT_LEAST, AT_MOST, cost, count, moment, share, usd
 from tierbus.limits import EVENT_AGE_S
 
 
 def bound(numbers: Compared) -> str:
     """How the true saving stands to the one shown, where prices or baselines are missing."""
-    return {(False, False): "", (True, False): "≤ ", (False, True): "≥ ", (True, True): "≈ "}[
-        numbers.unpriced > 0, numbers.without_baseline > 0
-    ]
+    doubts = numbers.unpriced > 0, numbers.without_baseline > 0
+    return {(True, False): AT_MOST, (False, True): AT_LEAST, (True, True): ABOUT}.get(doubts, "")
 
 
 def headline(figures: Figures) -> str:
@@ -22,11 +21,11 @@ def headline(figures: Figures) -> str:
         return f"{known} spent; what it saved is not known"
     if not numbers.succeeded:
         return f"{cost(numbers.spent_nano_usd, numbers.calls, numbers.unpriced)} spent, and no task succeeded"
-    word, limits = (
-        ("less", ("At most ", "At least ")) if numbers.saving_nano_usd >= 0 else ("more", ("At least ", "At most "))
-    )
-    limit = {"": "", "≤ ": limits[0], "≥ ": limits[1], "≈ ": "About "}[bound(numbers)]
-    return f"{limit}{share(abs(numbers.saving_nano_usd), numbers.baseline_nano_usd)} {word} than on the frontier alone"
+    saved = numbers.saving_nano_usd >= 0
+    most, least = ("At most ", "At least ") if saved else ("At least ", "At most ")
+    limit = {AT_MOST: most, AT_LEAST: least, ABOUT: "About "}.get(bound(numbers), "")
+    percent = share(abs(numbers.saving_nano_usd), numbers.baseline_nano_usd)
+    return f"{limit}{percent} {'less' if saved else 'more'} than on the frontier alone"
 
 
 def warnings(figures: Figures) -> list[str]:

@@ -11,7 +11,7 @@ from tierbus.cli.reporting.charts import charts
 from tierbus.cli.reporting.figures import Figures
 from tierbus.cli.reporting.findings import bound, coverage, headline, warnings
 from tierbus.cli.reporting.markup import Html, data, joined, tag
-from tierbus.cli.reporting.text import UNKNOWN, cost, count, length, moment, share, span, usd
+from tierbus.cli.reporting.text import AT_LEAST, UNKNOWN, cost, count, length, moment, share, span, usd
 
 
 def page(figures: Figures, note: str | None = None, jaeger: str | None = None) -> str:
@@ -110,7 +110,7 @@ def _money_tiles(figures: Figures) -> list[Html]:
     mood = "" if saving is None else "good" if saving >= 0 else "bad"
     spent_then = cost(numbers.spent_nano_usd, numbers.calls, numbers.unpriced)
     against = "of the baseline" if figures.period.results_complete else f"of the baseline, {spent_then} spent{recent}"
-    least = "≥ " if numbers.unpriced and numbers.succeeded else ""
+    least = AT_LEAST if numbers.unpriced and numbers.succeeded else ""
     return [
         _tile(
             "Spent",
@@ -122,7 +122,7 @@ def _money_tiles(figures: Figures) -> list[Html]:
         _tile(
             "Per accepted task",
             f"{least}{usd(numbers.per_accepted_nano_usd)}",
-            f"what failed ones cost included{recent}",
+            f"including what failed ones cost{recent}",
         ),
     ]
 

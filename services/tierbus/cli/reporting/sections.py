@@ -12,6 +12,7 @@ from tierbus.contracts import Role, TaskStatus, Tier
 
 _COST = (Column("calls", number=True), Column("cost", number=True), Column("share", number=True))
 _HEATS = 4
+_RUN_CHARS = 12
 _READABLE_PART = 0.2
 """A part of the tier bar narrower than this has no room for its number; the bar's title has it."""
 
@@ -112,7 +113,7 @@ def _shares(figures: Figures, name: str, shares: tuple[Share, ...], *feet: tuple
             _role(one.name) if name == "role" else one.name,
             f"{one.calls:,}",
             cost(one.cost_nano_usd, one.calls, one.unpriced, digits),
-            share(one.cost_nano_usd, figures.spent_nano_usd),
+            UNKNOWN if one.unpriced == one.calls else share(one.cost_nano_usd, figures.spent_nano_usd),
         )
         for one in shares
     ]
@@ -237,7 +238,9 @@ def dearest(figures: Figures, jaeger: str | None) -> Html:
 
 
 def _dear(one: Dear, digits: int, jaeger: str | None) -> tuple[object, ...]:
-    name: object = one.task if one.task is not None else tag("span", f"run {one.run}", class_="hint")
+    name: object = (
+        one.task if one.task is not None else tag("span", f"run {one.run[:_RUN_CHARS]}…", class_="hint", title=one.run)
+    )
     return (
         name,
         one.tenant,

@@ -1,41 +1,50 @@
 """How a report words numbers: dollars, shares, moments in UTC. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from tierbus.cli.reporting.figures import DAY_S, HOUR_S, Period
 from tierbus.contracts import NANO
 
 UNKNOWN = "–"
-_PLACES = ((100, 2), (1, 4))
+AT_LEAST, AT_MOST, ABOUT = "≥\N{NO-BREAK SPACE}", "≤\N{NO-BREAK SPACE}", "≈\N{NO-BREAK SPACE}"
+_PLACES = ((100 * NANO, 2), (NANO, 4))
+_SHORT_PLACES = ((NANO, 2), (NANO // 100, 4))
 _MOST_PLACES = 6
+_LEAST_SHARE = 0.0005
 
 
-def places(amounts: Iterable[int | None]) -> int:
+def places(amounts: Iterable[int | None], steps: Sequence[tuple[int, int]] = _PLACES) -> int:
     """Decimal places for nano-dollars that stand in one column: fewer the larger the largest is."""
     largest = max((abs(amount) for amount in amounts if amount is not None), default=0)
-    return next((digits for least, digits in _PLACES if largest >= least * NANO), _MOST_PLACES)
+    return next((digits for least, digits in steps if largest >= least), _MOST_PLACES)
 
 
 def usd(nano_usd: int | None, digits: int | None = None) -> str:
-    """Nano-dollars as dollars; what is not known is a dash, never $0."""
+    """Nano-dollars as dollars, short unless `digits` are given; what is not known is a dash, never $0."""
     if nano_usd is None:
         return UNKNOWN
+    if not nano_usd and digits is None:
+        return "$0"
     sign = "−" if nano_usd < 0 else ""
-    return f"{sign}${abs(nano_usd) / NANO:,.{places([nano_usd]) if digits is None else digits}f}"
+    shown = places([nano_usd], _SHORT_PLACES) if digits is None else digits
+    return f"{sign}${Decimal(abs(nano_usd)) / NANO:,.{shown}f}"
 
 
 def cost(nano_usd: int, calls: int, unpriced: int, digits: int | None = None) -> str:
     """The cost of calls of which some may have no known price: then it is at least this, or not known at all."""
     if unpriced and unpriced == calls:
         return "unpriced"
-    return f"{'≥ ' if unpriced else ''}{usd(nano_usd, digits)}"
+    return f"{AT_LEAST if unpriced else ''}{usd(nano_usd, digits)}"
 
 
 def share(part: int | None, whole: int | None) -> str:
     """A part in percent, or a dash where there is no whole."""
     if part is None or not whole:
         return UNKNOWN
+    if 0 < part / whole < _LEAST_SHARE:
+        return "< 0.1 %"
     return f"{100 * part / whole:.1f} %".replace("-", "−")
 
 
@@ -52,6 +61,11 @@ def moment(at: float) -> str:
 def bucket_name(at: int, bucket_s: int) -> str:
     """The hour or day that begins here, in UTC."""
     return f"{_utc(at):%-d %b %H:%M}" if bucket_s == HOUR_S else f"{_utc(at):%-d %b %Y}"
+
+
+def tick_name(at: int, bucket_s: int) -> str:
+    """The hour or day that begins here, short, for an axis."""
+    return f"{_utc(at):%-d %b %H:%M}" if bucket_s == HOUR_S else f"{_utc(at):%-d %b}"
 
 
 def span(period: Period) -> str:
