@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 from tests.cli.records import call, rejection, result, step
+from typer.testing import CliRunner
 
 from tierbus.bus.publish import Publisher
+from tierbus.cli.main import app
 from tierbus.contracts import TaskStatus, Tier, encode
 
 NOWHERE = "nats://127.0.0.1:9"
@@ -75,13 +77,14 @@ async def test_the_report_reads_ledger_results_and_rejections(nc: Client, nats_u
     ],
 )
 def test_wrong_use_is_one_line_that_names_the_value(arguments: tuple[str, ...], named: str) -> None:
-    done = report(*arguments)
+    done = CliRunner().invoke(app, ["report", *arguments])
+    in_json = CliRunner().invoke(app, ["report", *arguments, "--json"])
 
     [line] = done.stderr.strip().splitlines()
-    assert (done.returncode, line.startswith("error: ")) == (2, True)
+    assert (done.exit_code, line.startswith("error: ")) == (2, True)
     assert named in line
-    failure = json.loads(report(*arguments, "--json").stdout)
-    assert (failure["exit"], named in failure["error"]) == ("usage", True)
+    failure = json.loads(in_json.stdout)
+    assert (in_json.exit_code, failure["exit"], named in failure["error"]) == (2, "usage", True)
 
 
 async def test_a_page_that_cannot_be_written_is_one_line_too(nc: Client, nats_url: str, tmp_path: Path) -> None:

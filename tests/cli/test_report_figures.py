@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.cli.records import DAY, HOUR, NOW, call, rejection, result, step, world
 
 from tierbus.cli.report import beginning
-from tierbus.cli.reporting.figures import REASON_CHARS, Figures, Period, Share, figures, merged
+from tierbus.cli.reporting.figures import REASON_CHARS, Bucket, Figures, Period, Share, figures, merged
 from tierbus.cli.reporting.findings import coverage, headline, warnings
 from tierbus.cli.reporting.text import cost, length, places, share, usd
 from tierbus.contracts import NANO, CallRecorded, CallStatus, Outcome, Role, TaskStatus, Tier, run_id, spent
@@ -39,7 +39,7 @@ def ledgers(draw: st.DrawFn) -> list[CallRecorded]:
 
 def parts(found: Figures) -> dict[str, int]:
     """The bill's sum by every way of splitting it."""
-    groups = {
+    groups: dict[str, tuple[Bucket | Share, ...]] = {
         "time": found.over_time,
         "tier": found.by_tier,
         "role": found.by_role,

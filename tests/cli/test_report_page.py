@@ -38,7 +38,7 @@ class Seen(HTMLParser):
         self._open = tag
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - the parser's signature
         self._open = ""
 
     def handle_data(self, data: str) -> None:
@@ -202,7 +202,29 @@ def test_what_is_not_kept_is_a_gap_and_said(whole: str) -> None:
     ends = [result(steps=[step(Tier.SMALL)], at=NOW - 5 * HOUR), result("b", steps=[step(Tier.SMALL)])]
     [small, mid, _] = charts(numbers((quiet, ends, []), Period.of(NOW - DAY, NOW)))["first-pass"]["data"]
     assert small["y"] == [100, None, None, None, 100, None]
+    assert small["connectgaps"] is False
     assert set(mid["y"]) == {None}
+
+
+def test_a_year_shows_all_its_spend_but_little_of_the_time_without_results() -> None:
+    year = Period.of(NOW - 365 * DAY, NOW)
+    calls = [call("old", at=NOW - 300 * DAY), call("new")]
+
+    drawn = charts(numbers((calls, [result("new", steps=[step(Tier.SMALL)])], []), year))
+
+    days = {name: drawn[name]["layout"]["xaxis"]["range"] for name in ("over-time", "first-pass")}
+    assert [round((end - start) / DAY) for start, end in days.values()] == [301, 8]
+    assert len(drawn["over-time"]["layout"]["xaxis"]["tickvals"]) <= 9
+
+
+def test_a_long_name_is_cut_and_whole_in_its_title() -> None:
+    long = "x" * 200
+
+    source = page(numbers(([call(long)], [result(long)], [])))
+
+    assert f'title="{long}"' in source
+    assert f"{'x' * 59}…" in Seen(source).text
+    assert long not in Seen(source).text
 
 
 def test_no_task_is_said_and_draws_nothing() -> None:
@@ -259,7 +281,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def test_tier_colours_can_be_read() -> None:
-    assert all(contrast(FILL[tier], INK[tier]) >= 4.2 for tier in Tier)
+    assert all(contrast(FILL[tier], INK[tier]) >= 4.5 for tier in Tier)
     assert all(contrast(LINE[tier], "#ffffff") >= 3 for tier in Tier)
 
 

@@ -51,20 +51,21 @@ def slow_lab(tmp_path: Path) -> Iterator[Lab]:
         yield Lab(stack)
 
 
-async def _until(true: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
+async def until(true: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
     until = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < until, f"never: {what}"
         await asyncio.sleep(0.05)
 
 
-def _kill(lab: Lab, service: str) -> None:
+def kill(lab: Lab, service: str, *, anew: bool = True) -> None:
     """SIGKILL the service and start it anew, as a supervisor does."""
     victim = next(process for process in lab.stack.processes if process.name == service and process.alive)
     victim.popen.kill()
     victim.popen.wait()
     lab.stack.processes.remove(victim)
-    lab.stack.start_service(service)
+    if anew:
+        lab.stack.start_service(service)
 
 
 def _open(lab: Lab, role: str) -> bool:
@@ -92,8 +93,8 @@ async def test_each_service_killed_in_its_call_leaves_one_result_and_a_true_ledg
     """One task: asked about by the router, planned, executed and judged; each service dies in the middle of a call."""
     nc, result = await _publish(slow_lab, {"id": "one", "prompt": UNSURE, "risk": "high"})
     for service in SERVICES:
-        await _until(lambda service=service: _open(slow_lab, service), f"the {service}'s call")  # type: ignore[misc] # a default is a known value
-        _kill(slow_lab, service)
+        await until(lambda service=service: _open(slow_lab, service), f"the {service}'s call")  # type: ignore[misc] # a default is a known value
+        kill(slow_lab, service)
     told = await result()
     await nc.close()
 
@@ -120,7 +121,7 @@ async def test_a_task_published_while_a_service_is_down_is_done_when_it_is_back(
     victim.popen.wait()
     slow_lab.stack.processes.remove(victim)
     nc, result = await _publish(slow_lab, {"id": "late", "prompt": "Translate: late.", "risk": "low"})
-    await _until(lambda: any(one["state"] == "done" for one in slow_lab.served(role="executor")), "the executor's call")
+    await until(lambda: any(one["state"] == "done" for one in slow_lab.served(role="executor")), "the executor's call")
     slow_lab.stack.start_service("reviewer")
     told = await result()
     await nc.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from tierbus.cli import busadmin, demo, money, report, tasks, up
+from tierbus.cli import busadmin, demo, money, report, tasks, trace, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +24,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     tasks.result,
     tasks.cancel,
     tasks.tasks,
+    trace.trace,
     money.costs,
     money.tiers,
     report.report,

@@ -28,7 +28,7 @@ STATUS_STYLE = {
     TaskStatus.CANCELLED: "yellow",
     TaskStatus.EXPIRED: "red",
 }
-_VERDICT = {
+VERDICT_STYLE = {
     VerdictKind.ACCEPT: "[green]accepted[/green]",
     VerdictKind.ESCALATE: "[yellow]rejected[/yellow]",
     VerdictKind.FAIL: "[red]failed[/red]",
@@ -53,7 +53,7 @@ def line(event: Message) -> str:
         case StepReviewed():
             verdict = event.verdict
             return (
-                f"reviewed {event.step} on {event.tier}: {_VERDICT[verdict.kind]} by {verdict.rung},"
+                f"reviewed {event.step} on {event.tier}: {VERDICT_STYLE[verdict.kind]} by {verdict.rung},"
                 f" {usd(event.cost_nano_usd)}: {escape(_short(verdict.reason))}"
             )
         case TaskRejected():
@@ -81,7 +81,7 @@ def _add_step(root: Tree, step: StepReport) -> None:
     branch = root.add(f"{step.id} {tier_path(step.tier_path)}{needs}: {escape(_short(step.instruction))}")
     for attempt in step.attempts:
         branch.add(
-            f"{attempt.attempt}. [{TIER_STYLE[attempt.tier]}]{attempt.tier}[/] {attempt.model} {_VERDICT[attempt.verdict.kind]}"
+            f"{attempt.attempt}. [{TIER_STYLE[attempt.tier]}]{attempt.tier}[/] {attempt.model} {VERDICT_STYLE[attempt.verdict.kind]}"
             f" by {attempt.verdict.rung}, {usd(attempt.cost_nano_usd)}, queue {attempt.queue_s:.2f} s,"
             f" model {attempt.llm_s:.2f} s: {escape(_short(attempt.verdict.reason))}"
         )

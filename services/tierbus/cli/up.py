@@ -45,7 +45,7 @@ def up(
     try:
         stack.start(say=lambda line: err.print(line, markup=False))
         if stack.jaeger_url and not has_page(stack.jaeger_url):
-            err.print(NO_PAGE)
+            err.print(NO_PAGE, soft_wrap=True)
         err.print('ready: `tierbus submit --wait "…"` in another terminal; Ctrl-C stops everything')
         while (ended := stack.ended()) is None:
             time.sleep(0.3)

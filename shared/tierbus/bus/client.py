@@ -16,7 +16,7 @@ from nats.js.errors import APIError
 from tierbus import limits
 from tierbus.bus.connect import close, connect
 from tierbus.bus.publish import ACK_TIMEOUT_S, MSG_ID, Publisher
-from tierbus.bus.stores import JetTexts, replay_messages
+from tierbus.bus.stores import JetLedger, JetRuns, JetTexts, replay_messages
 from tierbus.bus.topology import DEAD, EVENTS, LEDGER
 from tierbus.contracts import (
     CallRecorded,
@@ -34,6 +34,7 @@ from tierbus.contracts import (
     run_id,
 )
 from tierbus.errors import Rejected, Unavailable
+from tierbus.run import Run
 from tierbus.settings import Settings
 
 _FULL = 10077
@@ -152,6 +153,15 @@ class Client:
         async for event in self.events(f"tierbus.event.{tenant}.{run}.result"):
             last = event
         return last if isinstance(last, Result) else None
+
+    async def run(self, run: str) -> Run | None:
+        """The state of a run, kept for a week after its end, or None."""
+        found = await JetRuns(self.publisher, self.nc).read(run)
+        return found[0] if found else None
+
+    async def calls(self, run: str) -> list[CallRecorded]:
+        """Every call of a run, in the order they were opened."""
+        return await JetLedger(self.publisher, self.nc).of_run(run)
 
     async def events(self, subject: str) -> AsyncIterator[Message]:
         """Everything kept under an event subject, oldest first."""

@@ -24,7 +24,7 @@ from tierbus.contracts import (
     encode,
 )
 from tierbus.errors import Conflict, Misconfigured, Unavailable
-from tierbus.telemetry.watch import headers
+from tierbus.telemetry.handling import headers
 
 ACK_TIMEOUT_S = 5.0
 MSG_ID = "Nats-Msg-Id"

@@ -16,7 +16,8 @@ from tierbus.bus.topology import Consumer
 from tierbus.contracts import DeadLettered, Message, decode, encode
 from tierbus.errors import Rejected, TierbusError, Unavailable
 from tierbus.service import Delivery, Service
-from tierbus.telemetry.watch import Watch, current
+from tierbus.telemetry.handling import current
+from tierbus.telemetry.watch import Watch
 
 log = structlog.get_logger(__name__)
 
@@ -67,8 +68,7 @@ class Worker:
             if delivery.deliveries > limits.MAX_DELIVER:
                 raise Rejected(f"delivered {delivery.deliveries} times without an end", reason_code="exhausted")
             message = decode(self._consumer.message, msg.data)
-            with structlog.contextvars.bound_contextvars(**_context(message)):
-                await self._work(message, delivery)
+            await self._work(message, delivery)
         except Exception as error:  # noqa: BLE001 - the table in `acks` decides by type
             await self._settle(msg, delivery, error)
         else:
@@ -87,8 +87,8 @@ class Worker:
     async def _done(self, msg: Msg) -> None:
         """Acknowledge. Where a task's end was told, only once that has left: else the next worker tells it."""
         handling = current()
-        self._watch.settled(handling, Fate.ACK)
-        if handling is None or not handling.told_end:
+        self._watch.settled(Fate.ACK)
+        if handling is None or not handling.ends_task:
             await msg.ack()
             return
         task = asyncio.create_task(self._ack_later(msg))
@@ -109,10 +109,8 @@ class Worker:
     async def _settle(self, msg: Msg, delivery: Delivery, error: Exception) -> None:
         fate = settle(error, delivery.deliveries)
         self._tell(fate, delivery, error)
-        handling = current()
-        if handling is not None:
-            self._watch.failed(handling, fate.fate, error, known=isinstance(error, TierbusError))
-        self._watch.settled(handling, fate.fate)
+        self._watch.failed(fate.fate, error, foreseen=isinstance(error, TierbusError))
+        self._watch.settled(fate.fate)
         if fate.fate is Fate.ACK:
             await msg.ack()
         elif fate.fate is Fate.NAK:
@@ -130,7 +128,7 @@ class Worker:
             await self._publisher.say(self._dead_letter(msg, delivery, error, reason))
             buried = True
             words = await self._last_words(msg, delivery, error)
-            self._watch.dead(current(), reason, words)
+            self._watch.dead(reason, words)
             await self._publisher.say(*words)
         except Exception as second:  # noqa: BLE001 - a message that is never settled would come back for ever
             known = isinstance(second, TierbusError)
@@ -196,11 +194,6 @@ class Worker:
             error=f"{type(error).__name__}: {error}"[:500],
             exc_info=None if known else error,
         )
-
-
-def _context(message: Message) -> dict[str, str]:
-    names = ("tenant", "run", "task", "step", "attempt")
-    return {name: str(value) for name in names if (value := getattr(message, name, None)) is not None}
 
 
 def _text(data: bytes) -> tuple[str | None, str | None]:

@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 import structlog
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision
@@ -53,14 +54,12 @@ def wanted(signal: str, environ: Mapping[str, str]) -> bool:
 def resource(service: str, version: str) -> Resource:
     """Who sends; `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` have the last word."""
     own = {"service.name": f"tierbus-{service}", "service.version": version, "service.namespace": "tierbus"}
-    return Resource(own).merge(Resource.create({}) if "OTEL_SERVICE_NAME" in os.environ else _from_environment())
+    return Resource(own).merge(OTELResourceDetector().detect())
 
 
-def _from_environment() -> Resource:
-    """The environment's attributes without the SDK's made-up service name."""
-    found = dict(Resource.create({}).attributes)
-    found.pop("service.name", None)
-    return Resource(found)
+def instance() -> str:
+    """Which of several processes of a service. A span says it, not the resource: two that tell of one end use the same words."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def exporter(environ: Mapping[str, str]) -> SpanExporter:

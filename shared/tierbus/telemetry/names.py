@@ -50,7 +50,6 @@ class Attr(StrEnum):
     ROLE = "tierbus.role"
     CALL = "tierbus.call.id"
     CALL_STATUS = "tierbus.call.status"
-    CALL_ERROR = "tierbus.call.error"
 
     COST = "tierbus.cost.usd"
     COST_NANO = "tierbus.cost.nano_usd"
@@ -82,7 +81,6 @@ class Attr(StrEnum):
     DEAD_REASON = "tierbus.dead.reason"
     WINDOW = "tierbus.budget.window"
     LIMIT = "tierbus.limit"
-    PRODUCER = "tierbus.producer"
 
     OPERATION = "gen_ai.operation.name"
     PROVIDER = "gen_ai.provider.name"
@@ -128,6 +126,7 @@ class SpanName(StrEnum):
 
 EVALUATION_EVENT = "gen_ai.evaluation.result"
 REVIEW = "tierbus.review"
+UNROUTED, REJECTED, DEAD = "unrouted", "rejected", "dead"
 CHAT, PLAN, INVOKE_AGENT = "chat", "plan", "invoke_agent"
 
 COST_BANDS = ((0.001, "<0.001"), (0.01, "0.001-0.01"), (0.1, "0.01-0.10"), (1.0, "0.10-1.00"), (float("inf"), ">1.00"))

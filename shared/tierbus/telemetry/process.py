@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from tierbus.telemetry.content import Capture
-from tierbus.telemetry.export import OtlpSink, sink
+from tierbus.telemetry.export import OtlpSink, instance, sink
 from tierbus.telemetry.meters import OtelMeters
 from tierbus.telemetry.watch import Watch
 
@@ -34,4 +34,4 @@ def telemetry(service: str, capture: Capture, environ: Mapping[str, str]) -> Tel
     release = version("tierbus")
     out = sink(service, release, environ)
     meters = OtelMeters(service, release, environ)
-    return Telemetry(Watch(out, meters, service=service, capture=capture), meters, out)
+    return Telemetry(Watch(out, meters, service=service, instance=instance(), capture=capture), meters, out)

@@ -6,8 +6,9 @@ it ended (`TICK_S`), because Jaeger's critical path leaves out what overlaps.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from tierbus.contracts import (
     NANO,
@@ -33,6 +34,7 @@ from tierbus.telemetry.names import (
     INVOKE_AGENT,
     PLAN,
     REVIEW,
+    UNROUTED,
     Attr,
     SpanName,
 )
@@ -99,6 +101,11 @@ class Story:
         return self.result.trace_id or context.trace_of(self.result.run, None, join=False)
 
 
+def replaced(span: Span, **fields: Any) -> Span:
+    """The span with other fields."""
+    return replace(span, **fields)
+
+
 def present(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
     """Attributes that have a value."""
     return {name: value for name, value in attributes.items() if value is not None}
@@ -110,7 +117,7 @@ def of_root(story: Story) -> Span:
     caller = context.parse(result.caller)
     parent = caller.span_id if caller and result.joined else None
     return Span(
-        name=SpanName.TASK.format(route=result.decision.route if result.decision else "unrouted"),
+        name=SpanName.TASK.format(route=result.decision.route if result.decision else UNROUTED),
         trace_id=story.trace_id,
         span_id=context.root_span(result.run),
         parent_id=parent,

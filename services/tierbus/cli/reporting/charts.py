@@ -8,10 +8,10 @@ from tierbus.cli.reporting.figures import Compared, Figures, Period, QualityBuck
 from tierbus.cli.reporting.text import bucket_name, count, tick_name
 from tierbus.contracts import NANO, Tier
 
-FILL: Mapping[Tier, str] = {Tier.SMALL: "#2b8a5a", Tier.MID: "#f0b132", Tier.FRONTIER: "#6a3fb8"}
+FILL: Mapping[Tier, str] = {Tier.SMALL: "#27824f", Tier.MID: "#f0b132", Tier.FRONTIER: "#6a3fb8"}
 INK: Mapping[Tier, str] = {Tier.SMALL: "#ffffff", Tier.MID: "#1d2230", Tier.FRONTIER: "#ffffff"}
 """Text on the fill: at least 4.5 to 1."""
-LINE: Mapping[Tier, str] = {Tier.SMALL: "#2b8a5a", Tier.MID: "#b87900", Tier.FRONTIER: "#6a3fb8"}
+LINE: Mapping[Tier, str] = {Tier.SMALL: "#27824f", Tier.MID: "#b87900", Tier.FRONTIER: "#6a3fb8"}
 SYMBOL: Mapping[Tier, str] = {Tier.SMALL: "circle", Tier.MID: "square", Tier.FRONTIER: "diamond"}
 NEUTRAL = "#98a1b3"
 MOST_ROWS = 12
@@ -19,7 +19,7 @@ _TEXT, _SOFT, _GRID = "#1d2230", "#5a6376", "#e6e9ef"
 _LABEL_CHARS = 26
 _BAR = 0.62
 _TICKS = 9
-_LEAST_BUCKETS = 8
+_LEAST_BUCKETS, _UNKEPT_BUCKETS = 8, 4
 Chart = dict[str, Any]
 
 
@@ -110,7 +110,10 @@ def over_time(figures: Figures) -> Chart:
         )
         for tier in Tier
     ]
-    return {"data": data, "layout": _layout(320, xaxis=_times(figures), yaxis=_money(), bargap=0)}
+    return {
+        "data": data,
+        "layout": _layout(320, xaxis=_times(period.bucket_s, *_window(figures)), yaxis=_money(), bargap=0),
+    }
 
 
 def first_pass(figures: Figures) -> Chart:
@@ -120,7 +123,8 @@ def first_pass(figures: Figures) -> Chart:
     places = list(period.buckets(figures.first_pass_over_time[0].at))
     data = [_line(tier, places, found, period) for tier in Tier]
     axis = {**_AXIS, "range": [-4, 104], "ticksuffix": " %", "dtick": 25, "gridcolor": _GRID, "zeroline": False}
-    return {"data": data, "layout": _layout(300, xaxis=_times(figures), yaxis=axis, **_unkept(figures))}
+    times = _times(period.bucket_s, *_kept_window(figures))
+    return {"data": data, "layout": _layout(300, xaxis=times, yaxis=axis, **_unkept(figures))}
 
 
 def _line(tier: Tier, places: Sequence[int], found: Mapping[int, QualityBucket], period: Period) -> dict[str, Any]:
@@ -144,7 +148,7 @@ def _line(tier: Tier, places: Sequence[int], found: Mapping[int, QualityBucket],
 
 def _unkept(figures: Figures) -> dict[str, Any]:
     """A grey field over the time whose results are no longer kept."""
-    first, _ = _window(figures)
+    first, _ = _kept_window(figures)
     left, right = first - figures.period.bucket_s / 2, figures.period.results_from - figures.period.bucket_s / 2
     if figures.period.results_complete or right <= left:
         return {}
@@ -188,16 +192,21 @@ def _names(names: Sequence[str]) -> dict[str, Any]:
 
 def _window(figures: Figures) -> tuple[int, int]:
     """First and last bucket of the time axis: what is on record, and a few buckets before where that is little."""
-    step, last = figures.period.bucket_s, figures.period.bucket(figures.period.until)
+    period = figures.period
+    last = period.bucket(period.until)
     starts = [bucket.at for bucket in figures.over_time] + [bucket.at for bucket in figures.first_pass_over_time]
-    first = min(starts, default=last)
-    roomy = max(figures.period.bucket(figures.period.since), last - (_LEAST_BUCKETS - 1) * step)
-    return min(first, roomy), last
+    roomy = max(period.bucket(period.since), last - (_LEAST_BUCKETS - 1) * period.bucket_s)
+    return min(*starts, roomy), last
 
 
-def _times(figures: Figures) -> dict[str, Any]:
-    step = figures.period.bucket_s
+def _kept_window(figures: Figures) -> tuple[int, int]:
+    """The same, but little of a long time whose results are no longer kept."""
     first, last = _window(figures)
+    kept = figures.period.bucket(figures.period.results_from)
+    return max(first, kept - _UNKEPT_BUCKETS * figures.period.bucket_s), last
+
+
+def _times(step: int, first: int, last: int) -> dict[str, Any]:
     every = -(-((last - first) // step + 1) // _TICKS)
     shown = list(range(last, first - 1, -every * step))[::-1]
     return {

@@ -56,9 +56,9 @@ def _tasks_in_doubt(figures: Figures) -> list[str]:
         tasks = count(numbers.without_baseline, "succeeded task has", "succeeded tasks have")
         told.append(f"{tasks} no known baseline: the cost is counted, the baseline is not.")
     if doubts.differing_tasks:
-        gap = usd(doubts.differing_nano_usd)
+        gap, word = usd(abs(doubts.differing_nano_usd)), "more" if doubts.differing_nano_usd > 0 else "less"
         tasks = count(doubts.differing_tasks, "task")
-        told.append(f"The results of {tasks} say {gap} more than the ledger; the ledger is shown.")
+        told.append(f"The results of {tasks} add up to {gap} {word} than their calls in the ledger, which are shown.")
     return told
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from tierbus.cli.reporting.charts import FILL, INK, MOST_ROWS, described
-from tierbus.cli.reporting.figures import HOUR_S, Compared, Dear, Figures, FirstPass, Reason, Share, merged
+from tierbus.cli.reporting.figures import HOUR_S, Compared, Dear, Figures, FirstPass, Reason, Share, cut, merged
 from tierbus.cli.reporting.findings import bound
 from tierbus.cli.reporting.markup import Column, Html, joined, table, tag
 from tierbus.cli.reporting.text import UNKNOWN, bucket_name, cost, count, moment, places, share, usd
@@ -13,6 +13,7 @@ from tierbus.contracts import Role, TaskStatus, Tier
 _COST = (Column("calls", number=True), Column("cost", number=True), Column("share", number=True))
 _HEATS = 4
 _RUN_CHARS = 12
+_NAME_CHARS, _TENANT_CHARS = 60, 24
 _READABLE_PART = 0.2
 """A part of the tier bar narrower than this has no room for its number; the bar's title has it."""
 
@@ -220,8 +221,9 @@ def _reasons(title: str, twin: Html, rows: Sequence[object]) -> list[Html]:
     ]
 
 
-def _named(one: Reason) -> str:
-    return f"{one.tenant}/{one.task}"
+def _named(one: Reason) -> Html:
+    shown = f"{cut(one.tenant, _TENANT_CHARS)}/{cut(one.task, _NAME_CHARS)}"
+    return tag("span", shown, title=f"{one.tenant}/{one.task}")
 
 
 def dearest(figures: Figures, jaeger: str | None) -> Html:
@@ -238,12 +240,10 @@ def dearest(figures: Figures, jaeger: str | None) -> Html:
 
 
 def _dear(one: Dear, digits: int, jaeger: str | None) -> tuple[object, ...]:
-    name: object = (
-        one.task if one.task is not None else tag("span", f"run {one.run[:_RUN_CHARS]}…", class_="hint", title=one.run)
-    )
+    unnamed = tag("span", f"run {one.run[:_RUN_CHARS]}…", class_="hint", title=one.run)
     return (
-        name,
-        one.tenant,
+        unnamed if one.task is None else tag("span", cut(one.task, _NAME_CHARS), title=one.task),
+        tag("span", cut(one.tenant, _TENANT_CHARS), title=one.tenant),
         one.status or "not kept",
         _mix(one.by_tier),
         UNKNOWN if one.escalations is None else f"{one.escalations:,}",

@@ -1,0 +1,74 @@
+"""What calls and changes of state add to the metrics."""
+
+from collections.abc import Iterator
+
+from tierbus.contracts import NANO, Attempt, CallRecorded, Result, Usage
+from tierbus.run import Run
+from tierbus.telemetry import names
+from tierbus.telemetry.names import Attr
+from tierbus.telemetry.sinks import Meters
+
+
+def of_call(meters: Meters, call: CallRecorded) -> None:
+    """A call that was closed in the ledger; one without a known price is counted apart, never as $0."""
+    model = {
+        Attr.TIER: call.tier.value,
+        Attr.MODEL: call.model,
+        Attr.PROVIDER: call.provider,
+        Attr.ROLE: call.role.value,
+    }
+    who = {**model, Attr.TENANT: call.tenant}
+    if call.cost_nano_usd is None:
+        meters.add(names.UNPRICED, 1, {Attr.MODEL: call.model})
+    else:
+        meters.add(names.LLM_COST, call.cost_nano_usd / NANO, who)
+    for kind, count in _tokens(call.usage):
+        meters.add(names.LLM_TOKENS, count, {**who, Attr.TOKEN_TYPE: kind})
+    meters.record(names.LLM_DURATION, call.duration_s, {**model, Attr.ERROR_TYPE: call.error_type or ""})
+
+
+def _tokens(usage: Usage) -> Iterator[tuple[str, int]]:
+    kinds = {
+        "input": usage.input,
+        "output": usage.output,
+        "cache_read": usage.cache_read,
+        "cache_write": usage.cache_write,
+    }
+    return ((kind, count) for kind, count in kinds.items() if count)
+
+
+def of_change(meters: Meters, before: Run | None, after: Run) -> None:
+    """What a change of a run's state did to its steps."""
+    for _name, attempt in new_attempts(before, after):
+        labels = {
+            Attr.VERDICT: attempt.verdict.kind.value,
+            Attr.RUNG: attempt.verdict.rung,
+            Attr.TIER: attempt.tier.value,
+            Attr.ATTEMPT: str(attempt.attempt),
+        }
+        meters.add(names.REVIEWS, 1, labels)
+    for name, state in after.steps.items():
+        old = before.steps.get(name) if before else None
+        if old is not None and state.tier is not old.tier:
+            meters.add(names.ESCALATIONS, 1, {Attr.TIER_FROM: old.tier.value, Attr.TIER_TO: state.tier.value})
+        if state.ended_at is not None and (old is None or old.ended_at is None):
+            meters.add(names.STEPS, 1, {Attr.STEP_STATUS: state.status.value, Attr.TIER: state.tier.value})
+
+
+def of_end(meters: Meters, result: Result) -> None:
+    """A task that ended."""
+    outcome = {Attr.OUTCOME: result.status.value}
+    ended = {**outcome, Attr.ROUTE: result.decision.route.value if result.decision else names.UNROUTED}
+    meters.add(names.TASKS, 1, {**ended, Attr.TENANT: result.tenant})
+    meters.record(names.TASK_COST, result.cost_nano_usd / NANO, outcome)
+    meters.record(names.TASK_DURATION, max(0.0, result.at - result.submitted_at), ended)
+    if result.baseline and result.baseline.cost_nano_usd is not None:
+        meters.add(names.BASELINE, result.baseline.cost_nano_usd / NANO, {Attr.TENANT: result.tenant})
+
+
+def new_attempts(before: Run | None, after: Run) -> Iterator[tuple[str, Attempt]]:
+    """The attempts that a change judged, with their step."""
+    for name, state in after.steps.items():
+        old = before.steps.get(name) if before else None
+        for attempt in state.attempts[len(old.attempts) if old else 0 :]:
+            yield name, attempt

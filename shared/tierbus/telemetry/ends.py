@@ -1,0 +1,37 @@
+"""The spans that end with a change of a run's state: steps with their last verdict, the task with its result. Pure."""
+
+from collections.abc import Container
+
+from tierbus.result import result_of, so_far
+from tierbus.run import Run, StepStatus
+from tierbus.telemetry import spans
+from tierbus.telemetry.spans import Span, Story
+
+
+def ended(before: Run | None, after: Run) -> list[Span]:
+    """What ended when `after` was written over `before`; with the task end the steps that were never finished."""
+    known = {name for name, state in (before.steps.items() if before else ()) if state.ended_at is not None}
+    steps = {name for name, state in after.steps.items() if state.ended_at is not None} - known
+    if after.status is not None:
+        steps |= {name for name, state in after.steps.items() if state.status is StepStatus.RELEASED}
+    return _spans(after, steps)
+
+
+def ended_last(run: Run) -> list[Span]:
+    """What ended together with the task, in the words in which it was told when it did."""
+    steps = {
+        name
+        for name, state in run.steps.items()
+        if state.ended_at == run.finished_at or state.status is StepStatus.RELEASED
+    }
+    return _spans(run, steps)
+
+
+def _spans(run: Run, steps: Container[str]) -> list[Span]:
+    wanted = [place for place, name in enumerate(run.steps) if name in steps]
+    if run.status is None and not wanted:
+        return []
+    result = result_of(run) if run.status else so_far(run)
+    story = Story(result, run.status, run.calls, result.at)
+    found = [spans.of_step(story, place) for place in wanted]
+    return [*found, spans.of_root(story)] if run.status else found

@@ -1,0 +1,162 @@
+"""One delivered message while it is being handled, and whose work it is."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+
+import structlog
+
+from tierbus.contracts import Leg, Message, Result, Task, run_id
+from tierbus.run import Run
+from tierbus.service import Delivery
+from tierbus.telemetry import context, spans
+from tierbus.telemetry.counts import new_attempts
+from tierbus.telemetry.ends import ended_last
+from tierbus.telemetry.names import Attr
+from tierbus.telemetry.sinks import Sink
+from tierbus.telemetry.spans import Span, SpanEvent, Value, queue_of, tier_of
+
+_OF_MESSAGE = ("tenant", "run", "task", "step", "attempt")
+_LOGGED = (*_OF_MESSAGE, "trace_id", "span_id")
+_current: ContextVar["Handling | None"] = ContextVar("tierbus_handling", default=None)
+
+
+def current() -> "Handling | None":
+    """The delivery being handled."""
+    return _current.get()
+
+
+def enter(handling: "Handling") -> Callable[[], None]:
+    """Make it the current one, in logs too; returns what ends that."""
+    token = _current.set(handling)
+    structlog.contextvars.bind_contextvars(span_id=handling.span_id)
+
+    def leave() -> None:
+        _current.reset(token)
+        structlog.contextvars.unbind_contextvars(*_LOGGED)
+
+    return leave
+
+
+def headers(message: Message) -> dict[str, str]:
+    """The trace headers of a message that is said now."""
+    handling = current()
+    return handling.headers(message) if handling is not None else {}
+
+
+class Handling:
+    """Collects what is learned about a delivery until its work ends."""
+
+    def __init__(self, sink: Sink, end: Callable[["Handling", Leg], None], delivery: Delivery, group: str) -> None:
+        self._sink = sink
+        self._end = end
+        self.delivery = delivery
+        self.group = group
+        self.queue = queue_of(delivery.subject)
+        self.span_id = context.process_span(delivery.stream, delivery.sequence, delivery.deliveries)
+        self.message: Message | None = None
+        self.run: Run | None = None
+        self.attributes: dict[str, Value] = {}
+        self.events: list[SpanEvent] = []
+        self.error: str | None = None
+        self.closed: list[Span] = []
+        self.ended = False
+        self._ended_at: float | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        """The run it is about, as far as is known by now; a task without an id has one only when it is accepted."""
+        if self.run is not None:
+            return self.run.id
+        if isinstance(self.message, Task):
+            tenant = self.delivery.subject.rsplit(".", 1)[-1]
+            return run_id(tenant, self.message.id) if self.message.id else None
+        return getattr(self.message, "run", None)
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace it belongs to: the run's own word, else what its sender's header says, else what follows from the run's id."""
+        if self.run is not None and self.run.trace_id:
+            return self.run.trace_id
+        carried = context.parse(self.delivery.headers.get(context.TRACEPARENT))
+        if carried is not None and not isinstance(self.message, Task):
+            return carried.trace_id
+        run = self.run_id
+        return context.trace_of(run, None, join=False) if run else None
+
+    @property
+    def parent(self) -> str | None:
+        """The step's span, or the task's."""
+        if self.run is not None:
+            return context.anchor(self.run, getattr(self.message, "step", None))
+        run = self.run_id
+        return context.root_span(run) if run else None
+
+    def read(self, message: Message) -> None:
+        """The message could be read: what it names stands in every log line from here on."""
+        self.message = message
+        found = {name: getattr(message, name, None) for name in _OF_MESSAGE}
+        named = {name: str(value) for name, value in found.items() if value is not None}
+        structlog.contextvars.bind_contextvars(**{"trace_id": self.trace_id} if self.trace_id else {}, **named)
+
+    def about(self, run: Run) -> None:
+        """It is about this run."""
+        self.run = run
+        structlog.contextvars.bind_contextvars(task=run.task, tenant=run.tenant, run=run.id, trace_id=self.trace_id)
+
+    def changed(self, before: Run | None, after: Run, now: float) -> None:
+        """It changed a run's state at `now`: its work ends there, what follows is said after it."""
+        self.about(after)
+        self._ended_at = now
+        if before is None and after.decision is not None:
+            self.attributes |= spans.route_attributes(after.decision)
+        if before is not None and before.planning and after.planned is not None:
+            self.attributes |= spans.plan_attributes(len(after.steps), after.fallback, repaired=after.repaired)
+        for _name, attempt in new_attempts(before, after):
+            self.attributes |= spans.verdict_attributes(attempt.verdict)
+            self.attributes[Attr.ATTEMPT_OUTCOME] = attempt.outcome.value
+            self.events.append(spans.evaluation(attempt.verdict, now))
+
+    def headers(self, message: Message) -> dict[str, str]:
+        """What a message said in it carries, so that who hears it knows where it hangs: on its step, or on the task."""
+        if self.run is None or self.trace_id is None or not self._sink.wants(self.trace_id):
+            return {}
+        step = getattr(message, "step", None)
+        parent = context.step_span(self.run.id, step) if step else context.root_span(self.run.id)
+        return {
+            context.TRACEPARENT: context.traceparent(self.trace_id, parent),
+            context.PRODUCER: self.span_id,
+        }
+
+    def whose(self) -> dict[str, Value]:
+        """Whose work it is, as attributes."""
+        tier = tier_of(self.delivery.subject)
+        about = self.run or self.message
+        return spans.present(
+            {
+                Attr.TASK: getattr(about, "task", None) or None,
+                Attr.TENANT: getattr(about, "tenant", None),
+                Attr.STEP: getattr(self.message, "step", None),
+                Attr.ATTEMPT: getattr(self.message, "attempt", None),
+                Attr.TIER: tier.value if tier else None,
+            }
+        )
+
+    def end(self, said: Sequence[Message] = ()) -> None:
+        """The work is done; what it `said` is published after this.
+
+        If a worker before us ended the run and died before that was told, it is told now, in the same words.
+        """
+        if self.ended:
+            return
+        self.ended = True
+        run = self.run
+        told = any(isinstance(message, Result) for message in said)
+        if told and self.delivery.again and not self.closed and run is not None and run.status is not None:
+            self.closed = ended_last(run)
+        self._end(self, self.delivery.leg(self._ended_at or time.time()))
+
+    @property
+    def ends_task(self) -> bool:
+        """Whether it told of a task's end: then it is acknowledged only when that has been sent."""
+        return self.run is not None and any(span.span_id == context.root_span(self.run.id) for span in self.closed)
