@@ -102,7 +102,8 @@ async def _publish(bus: Client, kind: str, count: int, label: str) -> list[str]:
     return list(await asyncio.gather(*(one(number) for number in range(count))))
 
 
-async def _throughput(stack: Stack, kind: str, count: int, label: str) -> tuple[float, dict[str, Any]]:
+async def throughput(stack: Stack, kind: str, count: int, label: str) -> tuple[float, dict[str, Any]]:
+    """Tasks of a kind per second, from the first publish to the last result; and the cores that each process used."""
     async with client(stack.settings, "bench") as bus:
         listener = Listener(bus)
         await listener.start()
@@ -200,10 +201,10 @@ async def _sdk_limit(url: str) -> float:
 def _scale(executors: int) -> tuple[float, float]:
     """Direct tasks per second with calls of 0.3 s and this many executors; and seconds of one lone diamond."""
     with _stack(CALL_S, SCALE_SLOTS, executors) as stack:
-        uvloop.run(_throughput(stack, "direct", 20, "warm"))
-        uvloop.run(_throughput(stack, "diamond", 4, "warm-diamond"))
-        rate, _ = uvloop.run(_throughput(stack, "direct", SCALE_TASKS, "scale"))
-        lone = statistics.median(1 / uvloop.run(_throughput(stack, "diamond", 1, f"lone-{n}"))[0] for n in range(3))
+        uvloop.run(throughput(stack, "direct", 20, "warm"))
+        uvloop.run(throughput(stack, "diamond", 4, "warm-diamond"))
+        rate, _ = uvloop.run(throughput(stack, "direct", SCALE_TASKS, "scale"))
+        lone = statistics.median(1 / uvloop.run(throughput(stack, "diamond", 1, f"lone-{n}"))[0] for n in range(3))
         return rate, lone
 
 
@@ -239,13 +240,13 @@ def main() -> None:
     """Measure everything, print it beside its target, and write it down."""
     figures: dict[str, Any] = {}
     with _stack() as stack:
-        uvloop.run(_throughput(stack, "direct", 200, "warm"))
-        uvloop.run(_throughput(stack, "diamond", 20, "warm-diamond"))
+        uvloop.run(throughput(stack, "direct", 200, "warm"))
+        uvloop.run(throughput(stack, "diamond", 20, "warm-diamond"))
         figures["sdk_limit_calls_per_s"] = uvloop.run(_sdk_limit(stack.model_url or ""))
         figures["bus_limit_tasks_per_s"] = _bare_limit(stack)
-        rate, cpu = uvloop.run(_throughput(stack, "direct", DIRECT, "direct"))
+        rate, cpu = uvloop.run(throughput(stack, "direct", DIRECT, "direct"))
         figures["direct_tasks_per_s"], figures["cpu_cores_direct"] = rate, cpu
-        figures["diamond_tasks_per_s"], _ = uvloop.run(_throughput(stack, "diamond", DIAMONDS, "diamond"))
+        figures["diamond_tasks_per_s"], _ = uvloop.run(throughput(stack, "diamond", DIAMONDS, "diamond"))
         latencies = uvloop.run(_paced(stack))
         figures["added_latency_p50_ms"] = statistics.median(latencies)
         figures["added_latency_p99_ms"] = latencies[int(0.99 * len(latencies))]
