@@ -1,7 +1,8 @@
 """What a finished run says to whoever published the task: pure, from the run's state alone."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import TypeVar
 
 from tierbus.contracts import (
     NANO,
@@ -20,6 +21,7 @@ from tierbus.contracts import (
 )
 from tierbus.run import Run, StepStatus
 
+K = TypeVar("K", Tier, Role)
 BASELINE_METHOD = (
     "the accepted answer of every step, with the same tokens, at the price of the frontier tier's first model;"
     " planning, review, retries and rejected attempts are charged to Tierbus alone"
@@ -59,8 +61,8 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         cost_nano_usd=cost,
         cost_usd=Decimal(cost) / NANO,
         cost_complete=not any(_unpriced(call) for call in run.calls),
-        cost_by_tier={tier: _bill(run.calls, tier=tier) for tier in Tier if _bill(run.calls, tier=tier).calls},
-        cost_by_role={role: _bill(run.calls, role=role) for role in Role if _bill(run.calls, role=role).calls},
+        cost_by_tier=_bills(run.calls, Tier, lambda call: call.tier),
+        cost_by_role=_bills(run.calls, Role, lambda call: call.role),
         usage=_usage(run.calls),
         baseline=_baseline(run),
         calls=len(run.calls),
@@ -107,12 +109,25 @@ def _escalations(run: Run) -> int:
 
 
 def _usage(calls: Iterable[CallRecorded]) -> Usage:
-    return sum((call.usage for call in calls), Usage())
+    used = [call.usage for call in calls]
+    return Usage(
+        input=sum(one.input for one in used),
+        output=sum(one.output for one in used),
+        cache_read=sum(one.cache_read for one in used),
+        cache_write=sum(one.cache_write for one in used),
+    )
 
 
-def _bill(calls: Iterable[CallRecorded], tier: Tier | None = None, role: Role | None = None) -> TierCost:
-    mine = [call for call in calls if tier in (None, call.tier) and role in (None, call.role)]
-    return TierCost(calls=len(mine), cost_nano_usd=spent(mine), usage=_usage(mine))
+def _bills(calls: Iterable[CallRecorded], order: Iterable[K], of: Callable[[CallRecorded], K]) -> dict[K, TierCost]:
+    """One bill a tier or role that made calls, in the order of their kind."""
+    groups: dict[K, list[CallRecorded]] = {}
+    for call in calls:
+        groups.setdefault(of(call), []).append(call)
+    return {
+        name: TierCost(calls=len(mine), cost_nano_usd=spent(mine), usage=_usage(mine))
+        for name in order
+        if (mine := groups.get(name))
+    }
 
 
 def _baseline(run: Run) -> Baseline | None:

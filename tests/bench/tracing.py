@@ -19,7 +19,8 @@ import uvloop
 from tests.bench.core import throughput
 from tests.collector import collecting
 from tierbus.cli import jaeger
-from tierbus.cli.stack import SERVICES, Stack
+from tierbus.cli.build import SERVICES
+from tierbus.cli.stack import Stack
 from tierbus.errors import Misconfigured
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
@@ -31,7 +32,7 @@ MOST_SHARE = 0.10
 
 @contextmanager
 def _stack(mode: str) -> Iterator[Stack]:
-    env = {"TIERBUS_LOG_LEVEL": "warning", "OTEL_EXPORTER_OTLP_ENDPOINT": ""}
+    env = {"TIERBUS_LOG_LEVEL": "warning"}
     real = mode == "collector" and _has_jaeger()
     with (
         tempfile.TemporaryDirectory(prefix="tierbus-bench-") as folder,
@@ -42,6 +43,8 @@ def _stack(mode: str) -> Iterator[Stack]:
             env["OTEL_EXPORTER_OTLP_ENDPOINT"] = NOBODY
         elif mode == "collector" and not real:
             env["OTEL_EXPORTER_OTLP_ENDPOINT"] = ours.url
+        elif mode == "off":
+            env["OTEL_SDK_DISABLED"] = "true"
         options = ("--bench", "--latency", "0")
         with Stack(
             data=Path(folder), sim_options=options, slots=32, logs=log, env=env, jaeger=real,
@@ -63,7 +66,12 @@ def _measure(mode: str) -> dict[str, float]:
         rate, cpu = uvloop.run(throughput(stack, "direct", TASKS, "traced"))
         own = sum(seconds for name, seconds in cpu.items() if name in SERVICES)
         rss = max(psutil.Process(one.popen.pid).memory_info().rss for one in stack.processes if one.name in SERVICES)
-        return {"rate": rate, "cpu_ms": 1000 * own / rate, "jaeger": cpu.get("jaeger", 0.0), "rss_mb": rss / 1e6}
+        return {
+            "rate": rate,
+            "cpu_ms": 1000 * own / rate,
+            "collector_cores": cpu.get("jaeger", 0.0),
+            "rss_mb": rss / 1e6,
+        }
 
 
 def main() -> None:
@@ -72,11 +80,14 @@ def main() -> None:
     for _ in range(ROUNDS):
         for mode, rounds in found.items():
             rounds.append(_measure(mode))
-    figures: dict[str, Any] = {"rounds": ROUNDS, "collector": "jaeger" if _has_jaeger() else "this driver"}
+    figures: dict[str, Any] = {"rounds": ROUNDS, "sent to": "Jaeger" if _has_jaeger() else "this driver"}
     for mode, rounds in found.items():
         figures[mode] = {name: round(statistics.median(one[name] for one in rounds), 2) for name in rounds[0]}
     off = figures["off"]["rate"]
-    print("SIMULATED model server, zero latency; medians of the rounds; cpu_ms: the four services', a task")
+    print(
+        f"SIMULATED model server, zero latency; medians of {ROUNDS} rounds; cpu_ms is the four services', a task;"
+        f" collector: {figures['sent to']}, on the same cores (collector_cores)"
+    )
     for mode in found:
         share = 1 - figures[mode]["rate"] / off
         figures[mode]["cost"] = round(share, 3)

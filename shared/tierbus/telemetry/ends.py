@@ -2,19 +2,20 @@
 
 from collections.abc import Container
 
+from tierbus.contracts import Result
 from tierbus.result import result_of, so_far
 from tierbus.run import Run, StepStatus
 from tierbus.telemetry import spans
 from tierbus.telemetry.spans import Span, Story
 
 
-def ended(before: Run | None, after: Run) -> list[Span]:
-    """What ended when `after` was written over `before`; with the task end the steps that were never finished."""
+def ended(before: Run | None, after: Run, result: Result | None) -> list[Span]:
+    """What ended when `after` was written over `before`; with the task, whose `result` is given, all steps still open."""
     known = {name for name, state in (before.steps.items() if before else ()) if state.ended_at is not None}
     steps = {name for name, state in after.steps.items() if state.ended_at is not None} - known
     if after.status is not None:
         steps |= {name for name, state in after.steps.items() if state.status is StepStatus.RELEASED}
-    return _spans(after, steps)
+    return _spans(after, steps, result)
 
 
 def ended_last(run: Run) -> list[Span]:
@@ -24,14 +25,14 @@ def ended_last(run: Run) -> list[Span]:
         for name, state in run.steps.items()
         if state.ended_at == run.finished_at or state.status is StepStatus.RELEASED
     }
-    return _spans(run, steps)
+    return _spans(run, steps, result_of(run))
 
 
-def _spans(run: Run, steps: Container[str]) -> list[Span]:
+def _spans(run: Run, steps: Container[str], ended_with: Result | None) -> list[Span]:
     wanted = [place for place, name in enumerate(run.steps) if name in steps]
     if run.status is None and not wanted:
         return []
-    result = result_of(run) if run.status else so_far(run)
+    result = ended_with or so_far(run)
     story = Story(result, run.status, run.calls, result.at)
     found = [spans.of_step(story, place) for place in wanted]
     return [*found, spans.of_root(story)] if run.status else found

@@ -11,22 +11,21 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import structlog
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link as OtelLink
 from opentelemetry.trace import SpanContext, TraceFlags
-from opentelemetry.trace import SpanKind as OtelKind
-from opentelemetry.trace.status import Status, StatusCode
 
 from tierbus.errors import Misconfigured
 from tierbus.telemetry.names import SCOPE
-from tierbus.telemetry.spans import Span, SpanKind
+from tierbus.telemetry.spans import Span, Value
+from tierbus.telemetry.wire import request
 
 log = structlog.get_logger(__name__)
 
@@ -36,12 +35,11 @@ METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 DELAY_MS = 500
 """Spans leave this often unless OTEL_BSP_SCHEDULE_DELAY says otherwise: a killed process loses what is younger."""
-QUEUE_SPANS = 16_384
+QUEUE_SPANS = 4096
+AWAY_SPANS = 1024
+"""Spans that wait for a collector, and for one that does not answer: what is beyond that is dropped before it is made."""
 EXPORTED_WITHIN_S = 5.0
 FLUSH_S = 5.0
-_KINDS = {SpanKind.INTERNAL: OtelKind.INTERNAL, SpanKind.CLIENT: OtelKind.CLIENT, SpanKind.CONSUMER: OtelKind.CONSUMER}
-_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_FINE = Status(StatusCode.UNSET)
 
 
 def wanted(signal: str, environ: Mapping[str, str]) -> bool:
@@ -62,55 +60,78 @@ def instance() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def exporter(environ: Mapping[str, str]) -> SpanExporter:
-    """The exporter of the protocol asked for: `http/protobuf` (default) or `grpc`.
+class Line(Protocol):
+    """A way to a collector: the SDK's exporter of one protocol, given requests that are encoded already."""
+
+    def send(self, request: bytes) -> bool:
+        """Send, with the SDK's own retries; False where that failed."""
+        ...
+
+    def shutdown(self) -> None:
+        """Close it; what is being sent is given up."""
+        ...
+
+
+def line(environ: Mapping[str, str]) -> Line:
+    """The way of the protocol asked for: `http/protobuf` (default) or `grpc`.
 
     Raises:
         Misconfigured: another protocol.
     """
     protocol = environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environ.get(PROTOCOL) or "http/protobuf"
     if protocol == "http/protobuf":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from tierbus.telemetry.lines import HttpLine
 
-        return OTLPSpanExporter()
+        return HttpLine()
     if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+        from tierbus.telemetry.lines import grpc_line
 
-        return GrpcExporter()
+        return grpc_line()
     raise Misconfigured(f"{PROTOCOL}={protocol!r} is none of http/protobuf, grpc")
+
+
+class Queued:
+    """A span in the SDK's queue, which asks for nothing but whether it is sampled."""
+
+    __slots__ = ("span",)
+    context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
 
 
 class Watched(SpanExporter):
     """An exporter that counts what it has dealt with and says once that its collector is away."""
 
-    def __init__(self, inner: SpanExporter, where: str) -> None:
-        self._inner = inner
+    def __init__(self, line: Line, who: Mapping[str, Value], version: str, where: str) -> None:
+        self._line = line
+        self._who = who
+        self._version = version
         self._where = where
-        self._away = False
+        self.away = False
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self.dealt_with = 0
         self.lost = 0
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send a batch; what fails is dropped and counted."""
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
+        """Send a batch of `Queued`; what fails is dropped and counted."""
         try:
-            result = self._inner.export(spans)
+            sent = self._line.send(request([queued.span for queued in spans], self._who, self._version))
         except Exception as error:  # noqa: BLE001 - whatever it is, work goes on
-            log.debug("telemetry.exporter_broke", error=repr(error))
-            result = SpanExportResult.FAILURE
-        self._tell(result, len(spans))
-        return result
+            log.warning("telemetry.exporter_broke", error=repr(error))
+            sent = False
+        self._tell(len(spans), failed=not sent)
+        return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
-    def _tell(self, result: SpanExportResult, count: int) -> None:
-        failed = result is not SpanExportResult.SUCCESS
+    def _tell(self, count: int, *, failed: bool) -> None:
         if failed:
             self.lost += count
-        if failed and not self._away:
+        if failed and not self.away:
             log.warning("telemetry.collector_away", collector=self._where, spans=count)
-        elif self._away and not failed:
+        elif self.away and not failed:
             log.info("telemetry.collector_back", collector=self._where, spans_lost=self.lost)
-        self._away = failed
+        self.away = failed
         with self._lock:
             self.dealt_with += count
             done = [one for one in self._waiting if one[0] <= self.dealt_with]
@@ -130,12 +151,12 @@ class Watched(SpanExporter):
         return future
 
     def shutdown(self) -> None:
-        """Close the inner exporter."""
-        self._inner.shutdown()
+        """Close the way to the collector."""
+        self._line.shutdown()
 
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush the inner exporter."""
-        return self._inner.force_flush(timeout_millis)
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature
+        """Nothing is kept here."""
+        return True
 
 
 def _resolve(future: "asyncio.Future[None]") -> None:
@@ -146,26 +167,37 @@ def _resolve(future: "asyncio.Future[None]") -> None:
 class OtlpSink:
     """Takes finished spans and sends them in batches."""
 
-    def __init__(self, inner: SpanExporter, who: Resource, version: str, where: str = "") -> None:
-        self._exporter = Watched(inner, where)
-        self._resource = who
-        self._scope = InstrumentationScope(SCOPE, version)
+    def __init__(self, line: Line, who: Resource, version: str, where: str = "") -> None:
+        told = {name: value for name, value in who.attributes.items() if isinstance(value, str | int | float | bool)}
+        self._exporter = Watched(line, told, version, where)
         self._sampler = TracerProvider(resource=who, shutdown_on_exit=False).sampler
+        self._room = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_SPANS))
         self._queue = BatchSpanProcessor(
             self._exporter,
-            max_queue_size=int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_SPANS)),
+            max_queue_size=self._room,
             schedule_delay_millis=float(os.environ.get("OTEL_BSP_SCHEDULE_DELAY", DELAY_MS)),
         )
+        self._sampled = lru_cache(maxsize=4096)(self._sample)
         self._taken = 0
 
     def wants(self, trace_id: str) -> bool:
-        """The sampler's word on a trace: it depends on the trace id alone, so that every service says the same."""
+        """Whether there is room, and the sampler's word: that depends on the trace id alone, so every service says the same."""
+        return not self._full and self._sampled(trace_id)
+
+    def _sample(self, trace_id: str) -> bool:
         return self._sampler.should_sample(None, int(trace_id, 16), SCOPE).decision is Decision.RECORD_AND_SAMPLE
 
+    @property
+    def _full(self) -> bool:
+        return self._taken - self._exporter.dealt_with >= (AWAY_SPANS if self._exporter.away else self._room)
+
     def emit(self, span: Span) -> None:
-        """Queue a span; a full queue drops the oldest."""
+        """Queue a span, or drop it where there is no room."""
+        if self._full:
+            self._exporter.lost += 1
+            return
         self._taken += 1
-        self._queue.on_end(self._readable(span))
+        self._queue.on_end(Queued(span))  # type: ignore[arg-type] # it is handed on to `Watched`, which knows it
 
     async def exported(self) -> None:
         """Wait until everything taken so far was sent or given up, 5 s at most."""
@@ -177,32 +209,6 @@ class OtlpSink:
         """Send what is queued and stop; gives up after a few seconds."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.to_thread(self._queue.shutdown), FLUSH_S)
-
-    def _readable(self, span: Span) -> ReadableSpan:
-        trace_id = int(span.trace_id, 16)
-        parent = _context(trace_id, span.parent_id, remote=True) if span.parent_id else None
-        return ReadableSpan(
-            name=span.name,
-            context=_context(trace_id, span.span_id, remote=False),
-            parent=parent,
-            resource=self._resource,
-            attributes=dict(span.attributes),
-            events=[Event(event.name, dict(event.attributes), _nanos(event.at)) for event in span.events],
-            links=[OtelLink(_context(int(link.trace_id, 16), link.span_id, remote=True)) for link in span.links],
-            kind=_KINDS[span.kind],
-            instrumentation_scope=self._scope,
-            status=_FINE if span.error is None else Status(StatusCode.ERROR, span.error),
-            start_time=_nanos(span.start),
-            end_time=_nanos(span.end),
-        )
-
-
-def _context(trace_id: int, span_id: str, *, remote: bool) -> SpanContext:
-    return SpanContext(trace_id, int(span_id, 16), remote, _SAMPLED)
-
-
-def _nanos(at: float) -> int:
-    return int(at * 1e9)
 
 
 def quiet() -> None:
@@ -225,4 +231,4 @@ def sink(service: str, version: str, environ: Mapping[str, str]) -> OtlpSink | N
     if not wanted("TRACES", environ):
         return None
     quiet()
-    return OtlpSink(exporter(environ), resource(service, version), version, address(environ, TRACES_ENDPOINT))
+    return OtlpSink(line(environ), resource(service, version), version, address(environ, TRACES_ENDPOINT))

@@ -64,6 +64,12 @@ class Handling:
         self._ended_at: float | None = None
 
     @property
+    def traced(self) -> bool:
+        """Whether anybody wants its spans."""
+        trace_id = self.trace_id
+        return trace_id is not None and self._sink.wants(trace_id)
+
+    @property
     def run_id(self) -> str | None:
         """The run it is about, as far as is known by now; a task without an id has one only when it is accepted."""
         if self.run is not None:
@@ -108,6 +114,8 @@ class Handling:
         """It changed a run's state at `now`: its work ends there, what follows is said after it."""
         self.about(after)
         self._ended_at = now
+        if not self.traced:
+            return
         if before is None and after.decision is not None:
             self.attributes |= spans.route_attributes(after.decision)
         if before is not None and before.planning and after.planned is not None:
@@ -128,14 +136,18 @@ class Handling:
             context.PRODUCER: self.span_id,
         }
 
+    @property
+    def task(self) -> str | None:
+        """The task it is about."""
+        return getattr(self.run or self.message, "task", None) or None
+
     def whose(self) -> dict[str, Value]:
         """Whose work it is, as attributes."""
         tier = tier_of(self.delivery.subject)
-        about = self.run or self.message
         return spans.present(
             {
-                Attr.TASK: getattr(about, "task", None) or None,
-                Attr.TENANT: getattr(about, "tenant", None),
+                Attr.TASK: self.task,
+                Attr.TENANT: getattr(self.run or self.message, "tenant", None),
                 Attr.STEP: getattr(self.message, "step", None),
                 Attr.ATTEMPT: getattr(self.message, "attempt", None),
                 Attr.TIER: tier.value if tier else None,

@@ -204,9 +204,7 @@ TASK_DURATION = Metric(
 QUEUE_WAIT = Metric(
     "tierbus.queue.wait", "s", Kind.HISTOGRAM, "Time a message waited before it was taken.", (Attr.QUEUE,), _SECONDS
 )
-HANDLING = Metric(
-    "tierbus.handling.duration", "s", Kind.HISTOGRAM, "Time a message was worked on.", (Attr.QUEUE,), _SECONDS
-)
+HANDLING = Metric("tierbus.handling", "s", Kind.COUNTER, "Seconds that messages were worked on.", (Attr.QUEUE,))
 TASKS = Metric("tierbus.tasks", "{task}", Kind.COUNTER, "Ended tasks.", (Attr.OUTCOME, Attr.ROUTE, Attr.TENANT))
 STEPS = Metric(
     "tierbus.steps", "{step}", Kind.COUNTER, "Ended steps, by the tier that ended them.", (Attr.STEP_STATUS, Attr.TIER)

@@ -228,7 +228,7 @@ def _step_cost(calls: Iterable[CallRecorded], step: StepReport) -> int:
     return sum(call.cost_nano_usd or 0 for call in calls if call.step == step.id)
 
 
-def of_wait(leg: Leg, trace_id: str, parent: str, queue: str, about: Mapping[str, Value]) -> Span | None:
+def of_wait(leg: Leg, trace_id: str, parent: str, queue: str, task: str | None) -> Span | None:
     """The time a message waited for a worker; a later delivery has none, the gap before it speaks."""
     if leg.deliveries != 1 or not leg.published_at:
         return None
@@ -239,7 +239,7 @@ def of_wait(leg: Leg, trace_id: str, parent: str, queue: str, about: Mapping[str
         parent_id=parent,
         start=min(leg.published_at, leg.began_at),
         end=leg.began_at - TICK_S if leg.began_at - TICK_S > leg.published_at else leg.began_at,
-        attributes={Attr.MESSAGING: "nats", Attr.DESTINATION: queue, Attr.QUEUE_S: _waited(leg), **about},
+        attributes=present({Attr.DESTINATION: queue, Attr.QUEUE_S: _waited(leg), Attr.TASK: task}),
     )
 
 

@@ -52,7 +52,7 @@ def _handled(
     if leg is None:
         return
     about: dict[str, Value] = {Attr.TASK: story.result.task, Attr.TENANT: story.result.tenant}
-    wait = spans.of_wait(leg, story.trace_id, parent, queue, about)
+    wait = spans.of_wait(leg, story.trace_id, parent, queue, story.result.task)
     if wait is not None:
         yield _by(service, wait)
     yield _by(service, spans.of_process(leg, story.trace_id, parent, queue, {**about, **attributes}))

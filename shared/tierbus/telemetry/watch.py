@@ -58,16 +58,16 @@ class Watch:
     def _handled(self, handling: Handling, leg: Leg) -> None:
         """A delivery was handled: its wait, its work, and what ended with it."""
         queue = {Attr.QUEUE: handling.queue}
-        self.meters.record(names.HANDLING, max(0.0, leg.ended_at - leg.began_at), queue)
+        self.meters.add(names.HANDLING, max(0.0, leg.ended_at - leg.began_at), queue)
         if leg.deliveries == 1:
             self.meters.record(names.QUEUE_WAIT, max(0.0, leg.began_at - leg.published_at), queue)
         else:
             self.meters.add(names.REDELIVERIES, 1, queue)
         trace_id, parent = handling.trace_id, handling.parent
-        if trace_id is None or parent is None or not self.sink.wants(trace_id):
+        if trace_id is None or parent is None or not handling.traced:
             return
         whose = handling.whose()
-        wait = spans.of_wait(leg, trace_id, parent, handling.queue, whose)
+        wait = spans.of_wait(leg, trace_id, parent, handling.queue, handling.task)
         if wait is not None:
             self._emit(wait)
         producer = handling.delivery.headers.get(context.PRODUCER, "")
@@ -149,7 +149,7 @@ class Watch:
         """Watch one question being asked; yields the id of its span for its calls, None where nothing is being handled."""
         handling = current()
         trace_id = handling.trace_id if handling else None
-        if handling is None or trace_id is None:
+        if handling is None or trace_id is None or not self.sink.wants(trace_id):
             yield None
             return
         identity = context.ask_span(slot, handling.span_id)
@@ -180,15 +180,21 @@ class Watch:
     def changed(self, before: Run | None, after: Run, now: float) -> None:
         """A run's state was written over an older one at `now`; the writer that won tells of it, so it is told once."""
         counts.of_change(self.meters, before, after)
-        if after.status is not None:
-            counts.of_end(self.meters, result_of(after))
+        result = result_of(after) if after.status is not None else None
+        if result is not None:
+            counts.of_end(self.meters, result)
         handling = current()
         if handling is not None:
             handling.changed(before, after, now)
-            handling.closed += ended(before, after)
+        trace_id = after.trace_id or context.trace_of(after.id, None, join=False)
+        if not self.sink.wants(trace_id):
             return
-        for span in ended(before, after):
-            self._emit_wanted(span)
+        closed = ended(before, after, result)
+        if handling is not None:
+            handling.closed += closed
+            return
+        for span in closed:
+            self._emit(span)
 
     def _emit_wanted(self, span: Span) -> None:
         if self.sink.wants(span.trace_id):
