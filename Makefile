@@ -7,7 +7,7 @@ JAEGER ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev local jaeger demo up test test-local test-jaeger lint typecheck format check bench lock clean
+.PHONY: help install dev local jaeger demo up test test-local test-jaeger test-promtool test-browser lint typecheck format check bench lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,13 +49,19 @@ up: $(VENV)/.installed $(if $(filter local,$(MODELS)),$(VENV)/.local) $(if $(fil
 	@$(BIN)/tierbus up --models $(MODELS) $(if $(filter 1,$(JAEGER)),--jaeger)
 
 test: $(VENV)/.dev ## Run the tests, whole flows on a real nats-server included
-	@$(BIN)/python -m pytest -q -m "not local and not jaeger"
+	@$(BIN)/python -m pytest -q -m "not local and not jaeger and not browser and not promtool"
 
 test-local: $(VENV)/.dev $(VENV)/.local ## Run the tests with real inference
 	@$(BIN)/python -m pytest -q -m local
 
 test-jaeger: $(VENV)/.dev .tools/jaeger ## Run the tests with a real Jaeger
 	@$(BIN)/python -m pytest -q -m jaeger
+
+test-promtool: $(VENV)/.dev ## Try the alert rules with promtool (Debian: apt-get install prometheus)
+	@$(BIN)/python -m pytest -q -m promtool
+
+test-browser: $(VENV)/.dev ## Open the report in a browser (Debian: apt-get install chromium)
+	@$(BIN)/python -m pytest -q -m browser
 
 lint: $(VENV)/.dev ## Check style and boundaries
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports
@@ -68,8 +74,9 @@ format: $(VENV)/.dev ## Format the code
 
 check: lint typecheck test ## All checks that need no extra download
 
-bench: $(VENV)/.dev ## Measure throughput, latency and memory against the bare limit (writes .bench/core.json)
+bench: $(VENV)/.dev ## Measure throughput, latency, memory and what tracing costs against the bare limit (writes .bench/)
 	@$(BIN)/python -m tests.bench.core
+	@$(BIN)/python -m tests.bench.tracing
 
 lock: $(VENV)/.made ## Pin all dependencies anew, with hashes
 	@$(PIP) install uv

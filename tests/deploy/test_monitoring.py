@@ -525,7 +525,7 @@ BREAKS: list[tuple[Check, Break, str]] = [
     (label_names, with_expr('label_replace(up, "a", "$1", "pod", "(.+)")'), "a label pod"),
     (label_values, with_expr('tierbus_tasks_total{tierbus_task_outcome="success"}'), "is never success"),
     (label_values, with_expr('tierbus_messages_total{tierbus_message_fate=~"ack|term"}'), "is never term"),
-    (use, without_panels("Handling time|Waiting against"), "handling"),
+    (use, without_panels("Work per message|Waiting against"), "handling"),
     (legends, lambda m: panel_of(m, "flow: Depth")["targets"][0].update(legendFormat="{{queue}}"), "no label queue"),
     (variables, lambda m: m.dashboards["cost"]["templating"]["list"].pop(1), "no variable tenant"),
     (variables, with_expr("rate(up[$window])"), "$window is not declared"),

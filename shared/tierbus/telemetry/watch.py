@@ -148,8 +148,7 @@ class Watch:
     def question(self, slot: Slot, tier: str) -> Iterator[str | None]:
         """Watch one question being asked; yields the id of its span for its calls, None where nothing is being handled."""
         handling = current()
-        trace_id = handling.trace_id if handling else None
-        if handling is None or trace_id is None or not self.sink.wants(trace_id):
+        if handling is None or handling.trace_id is None:
             yield None
             return
         identity = context.ask_span(slot, handling.span_id)
@@ -157,14 +156,18 @@ class Watch:
         try:
             yield identity
         finally:
-            about: dict[str, Value] = {
-                **handling.whose(),
-                Attr.TIER: tier,
-                Attr.STEP: slot.step,
-                Attr.ATTEMPT: slot.attempt,
-            }
-            parent = handling.span_id
-            self._emit_wanted(spans.of_ask(slot.role, trace_id, identity, parent, start, time.time(), about))
+            if handling.traced:
+                self._asked(handling, slot, tier, identity, start)
+
+    def _asked(self, handling: Handling, slot: Slot, tier: str, identity: str, start: float) -> None:
+        about: dict[str, Value] = {
+            **handling.whose(),
+            Attr.TIER: tier,
+            Attr.STEP: slot.step,
+            Attr.ATTEMPT: slot.attempt,
+        }
+        trace_id = handling.trace_id or ""
+        self._emit(spans.of_ask(slot.role, trace_id, identity, handling.span_id, start, time.time(), about))
 
     def closed(self, call: CallRecorded, question: Question | None = None, reply: Reply | None = None) -> None:
         """A call has its last record in the ledger: whoever writes that tells of it, once."""
