@@ -19,7 +19,8 @@ from tierbus.bus.client import client
 from tierbus.cli.stack import Stack
 from tierbus.cli.trace import drawn, headline
 from tierbus.contracts import Result, run_id
-from tierbus.telemetry.story import Story, story_of, trace
+from tierbus.telemetry.spans import Story
+from tierbus.telemetry.story import story_of, trace
 from tierbus.testing.sim.script import load_scenarios
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "pictures"

@@ -13,10 +13,13 @@ from tests.flow.conftest import Lab
 
 from tierbus.cli.build import SERVICES
 from tierbus.cli.main import app
+from tierbus.contracts import Role, Tier
 from tierbus.settings import Settings
+from tierbus.telemetry.names import Attr
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SUBJECTS = {"tierbus.task", "tierbus.review", "tierbus.step.mid"}
 _TIMES = re.compile(r"\d+\.\d+ s\b")
 
 
@@ -96,8 +99,33 @@ def test_every_setting_in_the_settings_table_exists_with_its_default() -> None:
     for name, default in rows:
         given = fields[name.lower()].default
         assert default.strip("`") == (
-            "unset" if given is None else f"{given:g}" if isinstance(given, float) else str(given)
+            "unset"
+            if given in (None, "")
+            else f"{given:g}"
+            if isinstance(given, float)
+            else str(given).lower()
+            if isinstance(given, bool)
+            else str(given)
         )
+
+
+def test_every_attribute_that_the_readme_sends_a_person_to_is_one_that_spans_have() -> None:
+    section = README.split("## Read the trace")[1].split("\n## ")[0]
+    told = set(re.findall(r"`((?:tierbus|messaging|gen_ai)\.[a-z_.]+)", section))
+    named = {attribute.value for attribute in Attr}
+    by_kind = {f"tierbus.cost.{tier}_usd" for tier in Tier} | {f"tierbus.cost.role.{role}_usd" for role in Role}
+    places = set(re.findall(r"(?:process|wait) (tierbus[a-z.]+)", section))
+
+    assert len(told) > 10
+    assert told - (named | by_kind) == set()
+    assert places <= SUBJECTS
+
+
+def test_every_picture_and_link_in_the_readme_is_there() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)\)", README)
+
+    assert [path for path in linked if not (ROOT / path).exists()] == []
+    assert [path for path in linked if path.endswith(".svg")]
 
 
 async def test_the_nats_py_example_runs_as_printed(lab: Lab, tmp_path: Path) -> None:

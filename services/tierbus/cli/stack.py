@@ -227,6 +227,7 @@ class Stack:
             **kept,
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_url,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_METRICS_EXPORTER": "none",  # Jaeger takes traces only
         }
 
     def _spawn(
