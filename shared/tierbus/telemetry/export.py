@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -159,6 +159,23 @@ class Watched(SpanExporter):
         return True
 
 
+async def aside(work: Callable[[], object], timeout_s: float) -> None:
+    """Do blocking work in a thread that nobody waits for longer than this, not even at the process's end."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, done)
+
+    threading.Thread(target=run, name="telemetry-flush", daemon=True).start()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(done, timeout_s)
+
+
 def _resolve(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
@@ -207,8 +224,7 @@ class OtlpSink:
 
     async def flush(self) -> None:
         """Send what is queued and stop; gives up after a few seconds."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.to_thread(self._queue.shutdown), FLUSH_S)
+        await aside(self._queue.shutdown, FLUSH_S)
 
 
 def quiet() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from tierbus.telemetry.content import Capture
-from tierbus.telemetry.export import OtlpSink, instance, sink
+from tierbus.telemetry.export import FLUSH_S, OtlpSink, aside, instance, sink
 from tierbus.telemetry.meters import OtelMeters
 from tierbus.telemetry.watch import Watch
 
@@ -22,7 +22,7 @@ class Telemetry:
         """Send what is left; a few seconds at most."""
         if self.sink is not None:
             await self.sink.flush()
-        self.meters.close()
+        await aside(self.meters.close, FLUSH_S)
 
 
 def telemetry(service: str, capture: Capture, environ: Mapping[str, str]) -> Telemetry:
