@@ -235,12 +235,15 @@ class Usage(Model):
     cache_read: int = Field(default=0, ge=0)
     cache_write: int = Field(default=0, ge=0)
 
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            input=self.input + other.input,
-            output=self.output + other.output,
-            cache_read=self.cache_read + other.cache_read,
-            cache_write=self.cache_write + other.cache_write,
+    @classmethod
+    def total(cls, used: Iterable["Usage"]) -> "Usage":
+        """The tokens of several calls together."""
+        every = list(used)
+        return cls(
+            input=sum(one.input for one in every),
+            output=sum(one.output for one in every),
+            cache_read=sum(one.cache_read for one in every),
+            cache_write=sum(one.cache_write for one in every),
         )
 
 

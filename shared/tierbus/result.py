@@ -63,7 +63,7 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         cost_complete=not any(_unpriced(call) for call in run.calls),
         cost_by_tier=_bills(run.calls, Tier, lambda call: call.tier),
         cost_by_role=_bills(run.calls, Role, lambda call: call.role),
-        usage=_usage(run.calls),
+        usage=Usage.total(call.usage for call in run.calls),
         baseline=_baseline(run),
         calls=len(run.calls),
         interrupted_calls=sum(call.status is CallStatus.INTERRUPTED for call in run.calls),
@@ -108,23 +108,13 @@ def _escalations(run: Run) -> int:
     return sum(max(0, state.attempt - 1) for state in run.steps.values())
 
 
-def _usage(calls: Iterable[CallRecorded]) -> Usage:
-    used = [call.usage for call in calls]
-    return Usage(
-        input=sum(one.input for one in used),
-        output=sum(one.output for one in used),
-        cache_read=sum(one.cache_read for one in used),
-        cache_write=sum(one.cache_write for one in used),
-    )
-
-
 def _bills(calls: Iterable[CallRecorded], order: Iterable[K], of: Callable[[CallRecorded], K]) -> dict[K, TierCost]:
     """One bill a tier or role that made calls, in the order of their kind."""
     groups: dict[K, list[CallRecorded]] = {}
     for call in calls:
         groups.setdefault(of(call), []).append(call)
     return {
-        name: TierCost(calls=len(mine), cost_nano_usd=spent(mine), usage=_usage(mine))
+        name: TierCost(calls=len(mine), cost_nano_usd=spent(mine), usage=Usage.total(call.usage for call in mine))
         for name in order
         if (mine := groups.get(name))
     }

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tierbus.bus.client import client
 from tierbus.cli.output import Exit, fail, out, percent, run, usd
-from tierbus.contracts import CallRecorded, CallStatus, Tier, spent
+from tierbus.contracts import CallRecorded, CallStatus, Tier, Usage, spent
 from tierbus.errors import Misconfigured
 from tierbus.pricing.cost import rates
 from tierbus.settings import Settings
@@ -99,10 +99,7 @@ def _sum(by: By, name: str, calls: list[CallRecorded]) -> dict[str, Any]:
         "interrupted": count(CallStatus.INTERRUPTED),
         "unpriced": sum(call.cost_nano_usd is None for call in calls),
         "open": count(CallStatus.STARTED),
-        "input": sum(call.usage.input for call in calls),
-        "output": sum(call.usage.output for call in calls),
-        "cache_read": sum(call.usage.cache_read for call in calls),
-        "cache_write": sum(call.usage.cache_write for call in calls),
+        **Usage.total(call.usage for call in calls).model_dump(),
         "cost_nano_usd": spent(calls),
     }
 
