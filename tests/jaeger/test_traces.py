@@ -296,10 +296,12 @@ def early(lab: Watched) -> dict[str, Result]:
     """Tasks that end before their answer is there, and one that is cancelled before it is published."""
 
     async def cancelled() -> Result:
+        run = run_id("early", "cancelled")
         pending = asyncio.create_task(asyncio.to_thread(lab.result, {**BODY, "id": "cancelled"}, "early"))
-        await until(lambda: any(call.run == run_id("early", "cancelled") for call in lab.ledger("early")), "its call")
         async with client(lab.stack.settings) as bus:
-            await bus.cancel("early", run_id("early", "cancelled"), "no longer wanted")
+            while not await bus.calls(run):
+                await asyncio.sleep(0.1)
+            await bus.cancel("early", run, "no longer wanted")
         return await pending
 
     async def expired() -> Result:

@@ -81,7 +81,7 @@ def test_the_bills_by_tier_and_by_role_add_up_to_the_total(calls: list[CallRecor
     for bills in (result.cost_by_tier.values(), result.cost_by_role.values()):
         assert sum(bill.cost_nano_usd for bill in bills) == result.cost_nano_usd
         assert sum(bill.calls for bill in bills) == result.calls == len(calls)
-        assert sum((bill.usage for bill in bills), Usage()) == result.usage
+        assert Usage.total(bill.usage for bill in bills) == result.usage
     assert result.cost_nano_usd == sum(one.cost_nano_usd or 0 for one in calls)
     assert Fraction(result.cost_usd) == Fraction(result.cost_nano_usd, NANO)
     assert result.cost_complete is not any(one.cost_nano_usd is None for one in calls)
