@@ -14,7 +14,7 @@ def of_call(meters: Meters, call: CallRecorded) -> None:
     model = {
         Attr.TIER: call.tier.value,
         Attr.MODEL: call.model,
-        Attr.PROVIDER: call.provider,
+        Attr.PROVIDER: names.PROVIDERS.get(call.provider, call.provider),
         Attr.ROLE: call.role.value,
     }
     who = {**model, Attr.TENANT: call.tenant}

@@ -126,6 +126,8 @@ class SpanName(StrEnum):
 
 EVALUATION_EVENT = "gen_ai.evaluation.result"
 REVIEW = "tierbus.review"
+PROVIDERS = {"google": "gcp.gemini"}
+"""Providers of tier files that the GenAI conventions call by another name."""
 UNROUTED, REJECTED, DEAD = "unrouted", "rejected", "dead"
 CHAT, PLAN, INVOKE_AGENT = "chat", "plan", "invoke_agent"
 

@@ -33,6 +33,7 @@ from tierbus.telemetry.names import (
     EVALUATION_EVENT,
     INVOKE_AGENT,
     PLAN,
+    PROVIDERS,
     REVIEW,
     UNROUTED,
     Attr,
@@ -345,7 +346,7 @@ def of_call(call: CallRecorded, trace_id: str, steps: Iterable[str], content: Ma
 def _asked(call: CallRecorded) -> dict[str, Value | None]:
     return {
         Attr.OPERATION: CHAT,
-        Attr.PROVIDER: call.provider,
+        Attr.PROVIDER: PROVIDERS.get(call.provider, call.provider),
         Attr.MODEL: call.model,
         Attr.TIER: call.tier.value,
         Attr.ROLE: call.role.value,
