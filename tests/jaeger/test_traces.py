@@ -11,11 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+import grpc  # type: ignore[import-untyped] # it has no types
 import pytest
 import yaml
+from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from tests.collector import ERROR, Seen
 from tests.flow.conftest import Lab
 from tests.flow.test_kill import kill, until
@@ -29,6 +31,7 @@ from tierbus.cli.jaeger import Ports, fetch, flat, shape
 from tierbus.cli.stack import Stack
 from tierbus.contracts import CallRecorded, Result, Role, Route, run_id
 from tierbus.telemetry.context import wait_span
+from tierbus.telemetry.wire import _part, _tag, _varint
 from tierbus.testing.sim.script import load_scenarios
 
 pytestmark = [pytest.mark.jaeger, pytest.mark.timeout(180)]
@@ -62,51 +65,85 @@ SLOW_SCENARIO = {
 BODY = {"prompt": SLOW, "hints": {"route": "direct", "tier": "small"}}
 SETTLED_S = 1.2
 """Spans leave a service every half second: what has not come by then does not come."""
-DURATION = timedelta(hours=1)
+HOUR = timedelta(hours=1)
+MOST = 100
+"""Traces in one answer of Jaeger's; it wants a number."""
+FIND_TRACES = "/jaeger.api_v3.QueryService/FindTraces"
+
+
+class Ran(NamedTuple):
+    """What came of everything that was published at once: results by task, and that of the task whose worker died."""
+
+    results: dict[str, Result]
+    killed: Result
 
 
 class Watched(Lab):
     """A lab whose services send their spans to a real Jaeger."""
 
-    def __init__(self, stack: Stack, url: str, grpc_port: int = 0) -> None:
+    def __init__(self, stack: Stack, ports: Ports) -> None:
         super().__init__(stack)
-        self.url = url
-        self.grpc_port = grpc_port
-
-    def traces(self, ids: Sequence[str], timeout_s: float = 30.0) -> dict[str, list[Seen]]:
-        """The spans of these traces once each has a root and no orphans, and no more have come for a while."""
-        give_up = time.monotonic() + timeout_s
-        before: dict[str, int] = {}
-        while True:
-            found = {one: fetch(self.url, one) for one in ids}
-            counts = {one: len(spans) for one, spans in found.items()}
-            if counts == before and all(shape(spans).whole for spans in found.values()):
-                return {one: [_seen(span) for span in spans] for one, spans in found.items()}
-            assert time.monotonic() < give_up, {one: str(shape(spans)) for one, spans in found.items()}
-            before = counts
-            time.sleep(SETTLED_S)
+        self.ports = ports
+        self.url = ports.query_url
 
     def trace(self, result: Result) -> list[Seen]:
         """The settled trace of one result."""
         identity = str(result.trace_id)
-        return self.traces([identity])[identity]
+        return settled(self.url, [identity])[identity]
 
-    def search(self, operation: str | None = None, **attributes: str) -> dict[str, list[Seen]]:
-        """What Jaeger finds by a root's operation and tags, by trace."""
+    def search(self, operation: str) -> set[str]:
+        """The traces that Jaeger finds by an operation of the reviewer, which tells of the tasks."""
         now = datetime.now(UTC)
         query = {
             "query.service_name": "tierbus-reviewer",
-            "query.start_time_min": (now - DURATION).isoformat(),
-            "query.start_time_max": (now + DURATION).isoformat(),
-            "query.num_traces": "100",
-            "query.attributes": json.dumps({f"tierbus.{name}": value for name, value in attributes.items()}),
-            **({"query.operation_name": operation} if operation else {}),
+            "query.operation_name": operation,
+            "query.start_time_min": (now - HOUR).isoformat(),
+            "query.start_time_max": (now + HOUR).isoformat(),
+            "query.num_traces": str(MOST),
         }
-        found: defaultdict[str, list[Seen]] = defaultdict(list)
         with urllib.request.urlopen(f"{self.url}/api/v3/traces?{urlencode(query)}", timeout=10) as answer:
-            for span in flat(json.load(answer)):
-                found[span["traceId"]].append(_seen(span))
-        return dict(found)
+            return {span["traceId"] for span in flat(json.load(answer))}
+
+    def search_tags(self, **attributes: str) -> set[str]:
+        """The traces that Jaeger finds by tags, over gRPC: v2.13 takes none over HTTP in its stable API."""
+        tags = [_part(1, f"tierbus.{name}".encode()) + _part(2, value.encode()) for name, value in attributes.items()]
+        now = time.time()
+        query = b"".join(
+            [
+                _part(1, b"tierbus-reviewer"),
+                *[_part(3, tag) for tag in tags],
+                _part(4, _number(1, int(now - HOUR.seconds))),
+                _part(5, _number(1, int(now + HOUR.seconds))),
+                _number(8, MOST),
+            ]
+        )
+        with grpc.insecure_channel(f"127.0.0.1:{self.ports.query_grpc}") as channel:
+            find = channel.unary_stream(FIND_TRACES, response_deserializer=TracesData.FromString)
+            return {
+                span.trace_id.hex()
+                for chunk in find(_part(1, query), timeout=10)
+                for resource in chunk.resource_spans
+                for scope in resource.scope_spans
+                for span in scope.spans
+            }
+
+
+def _number(field: int, number: int) -> bytes:
+    return _tag(field, 0) + _varint(number)
+
+
+def settled(url: str, ids: Sequence[str], timeout_s: float = 30.0) -> dict[str, list[Seen]]:
+    """The spans of these traces once each has a root and no orphans, and no more have come for a while."""
+    give_up = time.monotonic() + timeout_s
+    before: dict[str, int] = {}
+    while True:
+        found = {one: fetch(url, one) for one in ids}
+        counts = {one: len(spans) for one, spans in found.items()}
+        if counts == before and all(shape(spans).whole for spans in found.values()):
+            return {one: [_seen(span) for span in spans] for one, spans in found.items()}
+        assert time.monotonic() < give_up, {one: str(shape(spans)) for one, spans in found.items()}
+        before = counts
+        time.sleep(SETTLED_S)
 
 
 def _seen(span: Mapping[str, Any]) -> Seen:
@@ -165,24 +202,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             data=folder, jaeger=True, jaeger_ports=ports, sim_options=("--scenarios", str(scenarios)), logs=log
         ) as stack,
     ):
-        yield Watched(stack, ports.query_url, ports.otlp_grpc)
-
-
-@pytest.fixture(scope="module")
-def results(lab: Watched) -> dict[str, Result]:
-    """Every scenario's result, all published at once, and that of a task that nothing goes wrong with."""
-    bodies = [{**scenario.task_body(), "id": scenario.name} for scenario in load_scenarios()]
-    bodies.append({**PLAIN, "id": "plain"})
-    with ThreadPoolExecutor(len(bodies)) as pool:
-        found = pool.map(lambda body: lab.result(body, TENANT), bodies)
-        return {str(body["id"]): result for body, result in zip(bodies, found, strict=True)}
-
-
-@pytest.fixture(scope="module")
-def traces(lab: Watched, results: dict[str, Result]) -> dict[str, list[Seen]]:
-    """Every result's settled trace."""
-    settled = lab.traces([str(result.trace_id) for result in results.values()])
-    return {name: settled[str(result.trace_id)] for name, result in results.items()}
+        yield Watched(stack, ports)
 
 
 @pytest.fixture(scope="module")
@@ -190,23 +210,60 @@ def slow(lab: Watched, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wat
     """A second stack with slow models, which speaks gRPC to the first one's Jaeger."""
     folder = tmp_path_factory.mktemp("slow")
     env = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{lab.grpc_port}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{lab.ports.otlp_grpc}",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
     }
     with (
         (folder / "log").open("w") as log,
         Stack(data=folder, sim_options=("--latency", "1"), logs=log, env=env) as stack,
     ):
-        yield Watched(stack, lab.url)
+        yield Watched(stack, lab.ports)
+
+
+@pytest.fixture(scope="module")
+def ran(lab: Watched, slow: Watched) -> Ran:
+    """Every scenario and a task that nothing goes wrong with, published at once; meanwhile the slow executor dies once."""
+    bodies = [{**scenario.task_body(), "id": scenario.name} for scenario in load_scenarios()]
+    bodies.append({**PLAIN, "id": "plain"})
+    with ThreadPoolExecutor(len(bodies) + 1) as pool:
+        found = [pool.submit(lab.result, body, TENANT) for body in bodies]
+        killed = pool.submit(slow.result, {**PLAIN, "id": "killed"}, "killed")
+        asyncio.run(until(lambda: bool(slow.served(role=Role.EXECUTOR, state="open")), "the executor's call"))
+        kill(slow, "executor")
+        results = {str(body["id"]): one.result() for body, one in zip(bodies, found, strict=True)}
+        return Ran(results, killed.result())
+
+
+@pytest.fixture(scope="module")
+def results(ran: Ran) -> dict[str, Result]:
+    """The results of the first stack."""
+    return ran.results
+
+
+@pytest.fixture(scope="module")
+def traces(lab: Watched, results: dict[str, Result]) -> dict[str, list[Seen]]:
+    """Every result's settled trace."""
+    found = settled(lab.url, [str(result.trace_id) for result in results.values()])
+    return {name: found[str(result.trace_id)] for name, result in results.items()}
 
 
 def test_every_task_is_found_by_its_id(lab: Watched, results: dict[str, Result], traces: dict[str, list[Seen]]) -> None:
-    for name, result in results.items():
-        found = lab.search(root_of(traces[name]).name, **{"task.id": name, "tenant.id": TENANT})
+    for name in traces:
+        assert lab.search_tags(**{"task.id": name, "tenant.id": TENANT}) == {results[name].trace_id}, name
+    assert lab.search_tags(**{"task.id": "no-such-task"}) == set()
 
-        assert set(found) == {result.trace_id}, name
-        assert {span.span for span in found[str(result.trace_id)]} == {span.span for span in traces[name]}, name
-    assert lab.search(**{"task.id": "no-such-task"}) == {}
+
+def test_every_task_is_found_by_its_route(
+    lab: Watched, results: dict[str, Result], traces: dict[str, list[Seen]]
+) -> None:
+    routes: defaultdict[str, set[str]] = defaultdict(set)
+    for name, spans in traces.items():
+        routes[root_of(spans).name].add(str(results[name].trace_id))
+
+    assert set(routes) == {"task direct", "task plan"}
+    mine = {str(result.trace_id) for result in results.values()}
+    for operation, ids in routes.items():
+        assert lab.search(operation) & mine == ids, operation
 
 
 def test_tasks_are_found_by_what_they_cost(
@@ -218,7 +275,7 @@ def test_tasks_are_found_by_what_they_cost(
 
     assert len(bands) > 1
     for band, ids in bands.items():
-        assert set(lab.search(**{"cost.band": band, "tenant.id": TENANT})) == ids, band
+        assert lab.search_tags(**{"cost.band": band, "tenant.id": TENANT}) == ids, band
 
 
 def test_the_four_services_are_listed_and_nothing_else(lab: Watched, traces: dict[str, list[Seen]]) -> None:
@@ -317,7 +374,7 @@ def early(lab: Watched) -> dict[str, Result]:
                 return event
         raise AssertionError("no result")
 
-    async def work() -> list[Result]:
+    async def work() -> tuple[Result, ...]:
         return await asyncio.gather(cancelled(), expired(), never_begun())
 
     return dict(zip(("cancelled", "expired", "never-begun"), asyncio.run(work()), strict=True))
@@ -356,9 +413,10 @@ def test_a_refused_task_has_a_root_that_says_why_and_no_orphans(lab: Watched) ->
     [rejected] = lab.submit({"id": "bad", "prompt": "  ", "budget_usd": "-1"}, "refused", 30.0)
     identity = run_id("refused", "bad")
 
-    spans = lab.traces([identity])[identity]
+    spans = settled(lab.url, [identity])[identity]
 
-    root = root_of(spans)
+    root_of(spans)
+    [root] = [span for span in spans if not span.parent]
     assert rejected.kind == "rejected"
     assert (root.name, root.status) == ("task rejected", ERROR)
     assert "budget_usd" in root.message
@@ -410,13 +468,12 @@ def test_the_otlp_port_takes_what_the_trace_command_prints_and_twice_is_once(
     lab: Watched, jaeger: Jaeger, traces: dict[str, list[Seen]]
 ) -> None:
     """Sent to another Jaeger, which has not heard of the trace; there it is as in the one that the services told."""
-    other = Watched(lab.stack, jaeger.url)
     identity = traces["plain"][0].trace
     assert fetch(jaeger.url, identity) == []
 
     for _ in range(2):
         assert _post(f"{jaeger.otlp_url}/v1/traces", _told(lab, "plain")) == {"partialSuccess": {}}
-        spans = other.traces([identity])[identity]
+        spans = settled(jaeger.url, [identity])[identity]
 
         assert sorted((span.span, span.parent, span.name, span.service) for span in spans) == sorted(
             (span.span, span.parent, span.name, span.service) for span in traces["plain"]
@@ -433,15 +490,10 @@ def test_a_whole_trace_comes_by_grpc_too(slow: Watched) -> None:
     assert Counter(span.name for span in spans) == DIRECT
 
 
-async def test_an_executor_killed_in_its_call_leaves_one_root_the_right_cost_and_no_orphans(slow: Watched) -> None:
-    pending = asyncio.create_task(asyncio.to_thread(slow.result, {**PLAIN, "id": "killed"}, "killed"))
-    await until(lambda: bool(slow.served(role=Role.EXECUTOR, state="open")), "the executor's call")
-    kill(slow, "executor")
-    result = await pending
+def test_an_executor_killed_in_its_call_leaves_one_root_the_right_cost_and_no_orphans(slow: Watched, ran: Ran) -> None:
+    spans = slow.trace(ran.killed)
 
-    spans = slow.trace(result)
-
-    assert_true(spans, result, slow.ledger("killed"))
+    assert_true(spans, ran.killed, slow.ledger("killed"))
     chats = sorted((span for span in spans if span.name.startswith("chat ")), key=lambda span: span.start)
     assert [span.attributes["tierbus.call.status"] for span in chats] == ["interrupted", "finished"]
     assert [_deliveries(span) for span in spans if span.name == "process tierbus.step.small"] == [2]

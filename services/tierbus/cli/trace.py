@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tierbus.bus.client import client
-from tierbus.cli.output import TIER_STYLE, Exit, fail, out, percent, run, usd
+from tierbus.cli.output import PIPED_WIDTH, TIER_STYLE, Exit, fail, out, percent, run, usd
 from tierbus.cli.show import STATUS_STYLE, VERDICT_STYLE
-from tierbus.contracts import Result, Tier, VerdictKind, run_id
+from tierbus.contracts import CallStatus, Result, Tier, VerdictKind, run_id
 from tierbus.settings import Settings
 from tierbus.telemetry.names import Attr
 from tierbus.telemetry.otlp import document
@@ -25,6 +25,8 @@ from tierbus.telemetry.story import trace as spans_of
 
 BAR = 30
 SHORT_CHARS = 70
+NARROW = 110
+"""On fewer columns the bars give way to what was said and what it cost."""
 
 
 class Line(NamedTuple):
@@ -62,7 +64,7 @@ def trace(
         print(json.dumps(document(spans, version("tierbus"))))
         return
     out.print(headline(story))
-    out.print(drawn(spans))
+    out.print(drawn(spans, out.width))
 
 
 def headline(story: Story) -> str:
@@ -72,7 +74,7 @@ def headline(story: Story) -> str:
     took = (result.at if story.status else story.at) - result.submitted_at
     where = f"{result.queue_s:.2f} s in queues, {result.llm_s:.2f} s in models"
     lines = [
-        f"[bold]{escape(result.task)}[/bold] {status} after {took:.2f} s ({where}), {_escalated(result)}",
+        f"[bold]{escape(result.task or result.run)}[/bold] {status} after {took:.2f} s ({where}), {_escalated(result)}",
         f"{usd(result.cost_nano_usd)}{_against(result)}; [dim]trace {story.trace_id}[/dim]",
     ]
     if result.reason:
@@ -93,27 +95,28 @@ def _escalated(result: Result) -> str:
     return f"{result.escalations} escalation{'' if result.escalations == 1 else 's'}"
 
 
-def drawn(spans: Sequence[Span]) -> Table:
-    """The tree with a bar for each span on one time axis."""
+def drawn(spans: Sequence[Span], width: int = PIPED_WIDTH) -> Table:
+    """The tree with a bar for each span on one time axis, if there is room for that."""
     start = min(span.start for span in spans)
     length = max(max(span.end for span in spans) - start, 1e-9)
+    wide = width >= NARROW
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("what", no_wrap=True)
+    table.add_column("what", no_wrap=True, max_width=None if wide else width // 2)
     table.add_column("how it went", overflow="fold")
-    table.add_column("cost", justify="right", no_wrap=True)
-    table.add_column("from", justify="right", no_wrap=True)
-    table.add_column("took", justify="right", no_wrap=True)
-    table.add_column(f"0 – {length:.2f} s", no_wrap=True)
+    for name in ("cost", "from", "took") if wide else ("cost", "took"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column(f"0 – {length:.2f} s", no_wrap=True)
     for line in lines_of(spans):
-        span = line.span
-        table.add_row(
-            Text(f"{line.branch}{_name(span)}", style=_style(span)),
-            _told(span),
-            _cost(span),
-            seconds(span.start - start),
-            seconds(span.end - span.start),
-            Text(bar((span.start - start) / length, (span.end - start) / length), style=_style(span)),
-        )
+        span, style = line.span, _style(line.span)
+        told = (Text(f"{line.branch}{_name(span)}", style=style), _told(span), _cost(span))
+        begin, end = span.start - start, span.end - start
+        if wide:
+            table.add_row(
+                *told, seconds(begin), seconds(end - begin), Text(bar(begin / length, end / length), style=style)
+            )
+        else:
+            table.add_row(*told, seconds(end - begin))
     return table
 
 
@@ -121,7 +124,7 @@ def seconds(span_s: float) -> str:
     """A time as a person reads it."""
     if span_s < 0.0005:  # noqa: PLR2004 - half a millisecond
         return "0"
-    return f"{span_s * 1000:.0f} ms" if span_s < 1 else f"{span_s:.2f} s"
+    return f"{span_s * 1000:.0f} ms" if span_s < 0.9995 else f"{span_s:.2f} s"  # noqa: PLR2004 - else 1000 ms
 
 
 def lines_of(spans: Sequence[Span]) -> list[Line]:
@@ -195,8 +198,10 @@ def _told(span: Span) -> str:
 
 def _call(span: Span) -> str:
     about = span.attributes
+    charged = ", charged by estimate" if about.get(Attr.COST_ESTIMATED) and Attr.COST_NANO in about else ""
+    if about[Attr.CALL_STATUS] == CallStatus.STARTED:
+        return f"[cyan]open[/cyan]{charged}"
     if span.error is not None:
-        charged = ", charged by estimate" if about.get(Attr.COST_ESTIMATED) else ""
         return f"[red]{about[Attr.CALL_STATUS]}[/red]: {_short(span.error)}{charged}"
     cached = about.get(Attr.USAGE_CACHE_READ)
     read = f" ({cached} from the cache)" if cached else ""

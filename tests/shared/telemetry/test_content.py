@@ -35,7 +35,7 @@ SECRETS = [
     ("authorization: bearer Zm9v.YmFy-YmF6", "Zm9v.YmFy-YmF6"),
     ("Authorization: Basic dXNlcjpodW50ZXIy", "dXNlcjpodW50ZXIy"),
     (f"cookie {JWT}; path=/", JWT.split(".")[2]),
-    (f"cookie {JWT}; path=/", JWT.split(".")[0]),
+    (f"cookie {JWT}; path=/", JWT.split(".", maxsplit=1)[0]),
     (f"found\n{PEM[0]}\nin it", PEM[1]),
     (PEM[0].partition("-----END")[0], PEM[1]),
     ("password=hunter2 was wrong", "hunter2"),
@@ -61,7 +61,7 @@ MISSED = [
     ("access_token: hunter2", "hunter2"),
     ("metadata: not allowed (got {'password': 'hunter2'})", "hunter2"),
     ("password='hunter 2'", "2'"),
-    (r'{\"password\": \"hunter2\"}', "hunter2"),
+    (r"{\"password\": \"hunter2\"}", "hunter2"),
     ('{"password": "hunter2 cut in the mid', "hunter2"),
     ("github_pat_11ABCDEFG0Zm9vYmFyYmF6", "Zm9vYmFyYmF6"),
     ("npm_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9v", "Zm9vYmFyYmF6"),
@@ -223,9 +223,7 @@ def contents(told: str) -> list[str]:
     said=st.lists(st.text(max_size=40).map(lambda text: text * 300), min_size=1, max_size=12),
     reply=st.none() | st.text(max_size=50).map(lambda text: text * 200),
 )
-def test_messages_are_valid_json_and_bounded_whatever_is_said(
-    system: str, said: list[str], reply: str | None
-) -> None:
+def test_messages_are_valid_json_and_bounded_whatever_is_said(system: str, said: list[str], reply: str | None) -> None:
     told = messages(question(system, "", *said), None if reply is None else answer(reply))
 
     for text in told.values():

@@ -34,7 +34,9 @@ def test_a_traceparent_names_trace_and_span() -> None:
     assert parse(f"00-{TRACE}-{SPAN}-01") == CALLER
 
 
-@pytest.mark.parametrize(("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("03", True), ("fe", False)])
+@pytest.mark.parametrize(
+    ("flags", "sampled"), [("00", False), ("01", True), ("02", False), ("03", True), ("fe", False)]
+)
 def test_only_the_lowest_bit_of_the_flags_says_that_the_caller_is_sampled(flags: str, sampled: bool) -> None:
     assert parse(f"00-{TRACE}-{SPAN}-{flags}") == Caller(TRACE, SPAN, sampled)
 
@@ -117,7 +119,9 @@ def test_ids_are_what_other_programs_compute() -> None:
 
 
 @given(one=things, other=things)
-def test_distinct_things_have_distinct_ids_of_sixteen_digits(one: tuple[object, ...], other: tuple[object, ...]) -> None:
+def test_distinct_things_have_distinct_ids_of_sixteen_digits(
+    one: tuple[object, ...], other: tuple[object, ...]
+) -> None:
     ids = [context.span_id(*one), context.span_id(*other)]
 
     assert all(HEX16.fullmatch(found) for found in ids)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf.message import Message
-from google.protobuf.unknown_fields import UnknownFieldSet
+from google.protobuf.message import Message  # type: ignore[import-untyped] # it ships no types
+from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped] # as above
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -61,7 +61,8 @@ spans = st.builds(
 
 
 def parsed(told: list[Span], who: Mapping[str, Value] = WHO, version: str = "1.2.3") -> ExportTraceServiceRequest:
-    return ExportTraceServiceRequest.FromString(wire.request(told, who, version))
+    found: ExportTraceServiceRequest = ExportTraceServiceRequest.FromString(wire.request(told, who, version))
+    return found
 
 
 def read_value(value: AnyValue) -> Any:
@@ -164,7 +165,9 @@ def span(**fields: Any) -> Span:
 def test_a_truth_is_no_number_and_a_number_no_truth() -> None:
     [[found]] = [
         [list(scope.spans) for scope in group.scope_spans]
-        for group in parsed([span(attributes={"yes": True, "no": False, "one": 1, "zero": 0, "float": 1.0})]).resource_spans
+        for group in parsed(
+            [span(attributes={"yes": True, "no": False, "one": 1, "zero": 0, "float": 1.0})]
+        ).resource_spans
     ]
 
     assert [pair.value.WhichOneof("value") for pair in found[0].attributes] == [
