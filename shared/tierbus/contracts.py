@@ -258,6 +258,10 @@ class Leg(Model):
     ended_at: float = 0.0
 
 
+GIVEN_UP = "given-up"
+"""The error type of a call that was still open when its run ended: it was settled by who ended the run."""
+
+
 class CallStatus(StrEnum):
     """How a call ended; `started` is open, `interrupted` is charged by estimate."""
 

@@ -74,7 +74,8 @@ class Closing(Model):
 class Run(Model):
     """All that is known of one task. `status` is None while it runs; `prompt` is None where only a cancel was seen.
 
-    `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one.
+    `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one, and
+    `traced` is False where that one is not sampled.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -108,6 +109,7 @@ class Run(Model):
     trace_id: str | None = None
     caller: str | None = None
     joined: bool = False
+    traced: bool = True
 
     @property
     def last_step(self) -> StepState | None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from tierbus.contracts import CallRecorded, CallStatus, Message, TaskStatus
+from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, TaskStatus
 from tierbus.errors import Conflict, Unavailable
 from tierbus.ledger.book import orphaned
 from tierbus.result import result_of
@@ -118,15 +118,22 @@ class Runs:
         still_open = [call for call in calls if call.status is CallStatus.STARTED]
         if still_open and self._clock() < run.closing.by:
             return pending(run)
-        for call in still_open:
-            await self._ledger.close(_given_up(call))
-            self._watch.closed(_given_up(call))
-        settled = [_given_up(call) if call.status is CallStatus.STARTED else call for call in calls]
+        settled = [await self._settled(call) for call in calls]
         return await self.commit(run_id, lambda run, now: finish(run, settled, now))
 
+    async def _settled(self, call: CallRecorded) -> CallRecorded:
+        """The call as it stands once nobody waits for it any longer."""
+        if call.status is not CallStatus.STARTED:
+            return call
+        given_up = orphaned(call, "open when the run ended", GIVEN_UP)
+        if await self._ledger.close(given_up):
+            self._watch.closed(given_up)
+            return given_up
+        return await self._ledger.last(call) or given_up
 
-def _given_up(call: CallRecorded) -> CallRecorded:
-    return orphaned(call, "open when the run ended")
+    async def settle(self, run_id: str) -> tuple[CallRecorded, ...]:
+        """Every call of a run that is over, open ones given up."""
+        return tuple([await self._settled(call) for call in await self._ledger.of_run(run_id)])
 
 
 def said(run: Run) -> list[Message]:

@@ -86,8 +86,8 @@ class Ledger(Protocol):
         """Open a call; False where this call was opened before."""
         ...
 
-    async def close(self, record: CallRecorded) -> None:
-        """Say how a call ended."""
+    async def close(self, record: CallRecorded) -> bool:
+        """Say how a call ended; False where somebody else has said it before: then that stands."""
         ...
 
     async def last(self, record: CallRecorded) -> CallRecorded | None:

@@ -102,7 +102,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         return replace(
             service,
             on_start=(*service.on_start, warmer.start),
-            on_stop=(*service.on_stop, warmer.stop, models.close),
+            on_stop=(*service.on_stop, desk.settle_all, warmer.stop, models.close),
         )
 
     return build
@@ -110,6 +110,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
 
 def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:
     """Limits and how much of them is used; a budget is watched, not enforced."""
+    meters.reserve(settings.monthly_usd)
     meters.watch(names.RATE_LIMIT, desk.gates.limits)
     meters.watch(names.RATE_USED, desk.gates.used)
     budgets = [

@@ -13,6 +13,7 @@ from tierbus.contracts import (
     Message,
     Outcome,
     Role,
+    Slot,
     StepExecuted,
     StepReleased,
     StepStarted,
@@ -70,6 +71,8 @@ class Executor:
         run, revision = await self.runs.read(step.run)
         if not run.awaits(step.step, step.attempt):
             log.info("executor.stale_step", status=run.status)
+            if delivery.again:
+                await self.desk.leftovers(_slot(run, step))
             return []
         await self.tell(
             StepStarted(
@@ -90,7 +93,10 @@ class Executor:
 
     async def give_up(self, step: StepReleased, delivery: Delivery, error: Exception) -> list[Message]:
         """The step was tried too often: the reviewer decides what becomes of it."""
-        done = _Done(Outcome.UNAVAILABLE, detail=f"given up after {delivery.deliveries} deliveries: {error}"[:500])
+        known = await self.runs.store.revision(step.run)
+        calls = await self.desk.leftovers(_slot((await self.runs.read(step.run))[0], step)) if known else ()
+        detail = f"given up after {delivery.deliveries} deliveries: {error}"[:500]
+        done = _Done(Outcome.UNAVAILABLE, detail=detail, calls=calls)
         return [_executed(step, done, delivery)]
 
 
@@ -158,6 +164,10 @@ def _repair(asked: Question, answer: str, errors: tuple[str, ...]) -> Question:
         json_schema=asked.json_schema,
         max_output=asked.max_output,
     )
+
+
+def _slot(run: Run, step: StepReleased) -> Slot:
+    return Slot(run=run.id, tenant=run.tenant, step=step.step, attempt=step.attempt, role=Role.EXECUTOR)
 
 
 def _executed(step: StepReleased, done: _Done, delivery: Delivery) -> StepExecuted:

@@ -25,6 +25,7 @@ from tierbus.run import Run, adopt, whole
 from tierbus.runs import Runs, said
 from tierbus.service import Delivery, Service
 from tierbus.stores import Output, Texts
+from tierbus.telemetry.content import bare_reasons, cut
 from tierbus.tiers.catalog import Catalog
 from tierbus.work import budget_left, expectations, max_output
 
@@ -67,6 +68,8 @@ class Planner:
         """Plan a run, or let it be done in one step on the frontier where no plan can be had."""
         run, revision = await self.runs.read(request.run)
         if not (run.live and run.planning):
+            if delivery.again:
+                await self.desk.leftovers(_slot(run))
             return said(run)
         try:
             planned = await self._plan(run, delivery)
@@ -77,7 +80,8 @@ class Planner:
     async def give_up(self, request: PlanRequested, delivery: Delivery, error: Exception) -> list[Message]:
         """Planning failed too often: do the task in one step."""
         run, revision = await self.runs.read(request.run)
-        planned = _Planned((), why=f"planning was given up: {type(error).__name__}")
+        calls = await self.desk.leftovers(_slot(run))
+        planned = _Planned(calls, why=f"planning was given up: {type(error).__name__}")
         return await self._adopt(run, revision, planned, delivery)
 
     async def _adopt(self, run: Run, revision: int, planned: _Planned, delivery: Delivery) -> list[Message]:
@@ -110,7 +114,7 @@ class Planner:
         plan, problems = self._read(run, output.text, output.calls, cut=truncated(output))
         if plan is not None:
             return _Planned(output.calls, plan)
-        log.warning("planner.bad_plan", problems=problems[:5])
+        log.warning("planner.bad_plan", problems=[cut(problem) for problem in bare_reasons(problems[:5])])
         errors = prompts.fenced("errors", "\n".join(problems))
         turns = (*first.turns, Turn("assistant", output.text or "{}"), Turn("user", _repair(errors)))
         second = Question(
@@ -145,7 +149,7 @@ class Planner:
     async def _ask(
         self, run: Run, asked: Question, number: int, before: tuple[CallRecorded, ...], delivery: Delivery
     ) -> Output:
-        slot = Slot(run=run.id, tenant=run.tenant, step="_plan", attempt=1, role=Role.PLANNER, ask=number)
+        slot = _slot(run, number)
 
         async def wanted() -> bool:
             current, _ = await self.runs.read(run.id)
@@ -185,6 +189,10 @@ class Planner:
             text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}\n[{len(text) - SHOWN_CHARS} more characters]"
         )
         return prompts.fenced("attachment", shown, name=item.name)
+
+
+def _slot(run: Run, ask: int = 0) -> Slot:
+    return Slot(run=run.id, tenant=run.tenant, step="_plan", attempt=1, role=Role.PLANNER, ask=ask)
 
 
 def _repair(errors: str) -> str:

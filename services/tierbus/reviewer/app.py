@@ -1,11 +1,13 @@
 """Wiring of the reviewer: what it does with each message."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from tierbus.contracts import Message, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
+from tierbus.errors import Cancelled
 from tierbus.reviewer.ladder import Ladder, Review
 from tierbus.run import Judged, Run, advance, pending, rearm
 from tierbus.runs import Runs, said
@@ -36,14 +38,28 @@ class Reviewer:
             return await self.runs.try_finish(run.id)
         if not run.awaits(executed.step, executed.attempt):
             log.info("reviewer.stale_attempt", status=run.status)
+            if delivery.again:
+                await self.ladder.leftovers(run, executed)
             return said(run)
-        review = await self.ladder.review(run, executed, again=delivery.again)
+        try:
+            review = await self.ladder.review(run, executed, again=delivery.again, wanted=self._wanted(executed))
+        except Cancelled:
+            return await self.runs.try_finish(run.id)
         judged = _judged(executed, review, executed.queue_s + delivery.queue_s)
         return await self.runs.commit(
             run.id,
             lambda run, now: advance(run, judged._replace(reviewed=delivery.leg(now)), now),
             read=(run, revision),
         )
+
+    def _wanted(self, executed: StepExecuted) -> Callable[[], Awaitable[bool]]:
+        """Whether the run still waits for this attempt to be judged."""
+
+        async def wanted() -> bool:
+            run, _ = await self.runs.read(executed.run)
+            return run.awaits(executed.step, executed.attempt)
+
+        return wanted
 
     async def give_up(self, executed: StepExecuted, _delivery: Delivery, error: Exception) -> list[Message]:
         """The attempt could not be judged: the task ends, with the reason."""
@@ -52,13 +68,12 @@ class Reviewer:
 
     async def on_due(self, due: TimerDue, _delivery: Delivery) -> list[Message]:
         """Look a run over: end what is past its time, say again what the bus lost, set the timer anew."""
-        found = await self.runs.store.read(due.run)
-        if found is None:
+        if not await self.runs.store.revision(due.run):
             return []
-        run, _ = found
+        run, _ = await self.runs.read(due.run)
         now = time.time()
         if run.status is not None:
-            return []
+            return said(run)
         if run.closing is not None:
             finished = await self.runs.try_finish(run.id)
             return [*finished, *await self._rearmed(run)]

@@ -1,5 +1,6 @@
 """Climbing the review ladder for one attempt: free checks, then a second cheap answer, then a mid-tier judge."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,13 @@ from tierbus.contracts import (
     Decision,
     ReviewLevel,
     Role,
+    Slot,
     StepExecuted,
     Tier,
     Verdict,
     VerdictKind,
 )
-from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
+from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable, always
 from tierbus.llm.model import Question, Turn
 from tierbus.reviewer.verdict import Place, Rung, agree, agreed, check, of_checks, of_judge, of_outcome, rungs
 from tierbus.run import Run, StepState
@@ -29,6 +31,7 @@ from tierbus.work import attachments, budget_left, expectations, max_output, que
 log = structlog.get_logger(__name__)
 
 PACKAGE = "tierbus.reviewer"
+Wanted = Callable[[], Awaitable[bool]]
 JUDGE_TOKENS = 600
 SECOND_OPINION, JUDGE, JUDGE_AGAIN = 0, 1, 2
 """The questions a review may ask about one attempt, by their place in its slot."""
@@ -50,14 +53,24 @@ class Ladder:
     desk: Desk
     catalog: Catalog
 
-    async def review(self, run: Run, executed: StepExecuted, *, again: bool) -> Review:
-        """Climb until a rung is sure."""
+    async def review(self, run: Run, executed: StepExecuted, *, again: bool, wanted: Wanted = always) -> Review:
+        """Climb until a rung is sure; no model is asked any more once the attempt is not `wanted`.
+
+        Raises:
+            Cancelled: the run no longer waits for this attempt.
+        """
         verdict = of_outcome(executed.outcome, executed.detail)
         if verdict is not None or executed.output is None:
             missing = Verdict(kind=VerdictKind.ESCALATE, rung="outcome", reason="there is no answer")
             return Review(verdict or missing)
         text = await self.texts.read(executed.output)
-        return await _Climb(self, run, executed, run.steps[executed.step], executed.output, text, again).run_up()
+        state = run.steps[executed.step]
+        return await _Climb(self, run, executed, state, executed.output, text, wanted, again).run_up()
+
+    async def leftovers(self, run: Run, executed: StepExecuted) -> None:
+        """Tell of the calls of a review whose worker died."""
+        slot = {"run": run.id, "tenant": run.tenant, "step": executed.step, "attempt": executed.attempt}
+        await self.desk.leftovers(Slot.model_validate({**slot, "role": Role.REVIEWER}))
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,7 @@ class _Climb:
     state: StepState
     output: Content
     text: str
+    wanted: Wanted
     again: bool
 
     async def run_up(self) -> Review:
@@ -140,6 +154,7 @@ class _Climb:
                 priority=self.run.priority,
                 first=first,
                 budget_nano_usd=budget_left(self.run, (*self.executed.calls, *before)),
+                wanted=self.wanted,
                 again=self.again,
             )
         )

@@ -140,6 +140,7 @@ class Router:
             question=question(seen, [(item.name, item.content.total_bytes) for item in task.attachments]),
             priority=run.priority,
             budget_nano_usd=run.budget_nano_usd,
+            wanted=lambda: self._unopened(run.id),
             again=delivery.again,
         )
         try:
@@ -149,6 +150,10 @@ class Router:
             return rules, "rules", error.calls
         scores = read(output.text, rules)
         return (scores, "model", output.calls) if scores else (rules, "rules", output.calls)
+
+    async def _unopened(self, run: str) -> bool:
+        """Whether nobody has opened or cancelled the run meanwhile."""
+        return not await self.runs.store.revision(run)
 
     async def _kept(self, task: Task) -> Task:
         """The task with its texts small enough for a run's state."""
@@ -171,7 +176,8 @@ class Router:
         if found is not None:
             return await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)
         now = time.time()
-        stone, messages = await self.runs.open(Change(_tombstone(request, now), []), now)
+        calls = await self.runs.settle(request.run)
+        stone, messages = await self.runs.open(Change(_tombstone(request, calls, now), []), now)
         if stone.status is None:
             raise Unavailable(f"run {request.run!r} was opened while it was being cancelled", delay_s=0.1)
         return messages or [result_of(stone)]
@@ -204,7 +210,7 @@ def _new_run(task: Task, delivery: Delivery, *, join: bool) -> Run:
     identity = run_id(task.tenant, task.id or "")
     now = delivery.received_at
     submitted = delivery.published_at or now
-    traceparent = delivery.headers.get(context.TRACEPARENT)
+    traceparent = context.header(delivery.headers, context.TRACEPARENT)
     caller = context.parse(traceparent)
     return Run(
         id=identity,
@@ -223,10 +229,11 @@ def _new_run(task: Task, delivery: Delivery, *, join: bool) -> Run:
         trace_id=context.trace_of(identity, caller, join=join),
         caller=traceparent if caller else None,
         joined=join and caller is not None,
+        traced=not join or caller is None or caller.sampled,
     )
 
 
-def _tombstone(request: CancelRequested, now: float) -> Run:
+def _tombstone(request: CancelRequested, calls: tuple[CallRecorded, ...], now: float) -> Run:
     return Run(
         id=request.run,
         tenant=request.tenant,
@@ -237,6 +244,7 @@ def _tombstone(request: CancelRequested, now: float) -> Run:
         timer_at=now,
         status=TaskStatus.CANCELLED,
         reason=request.reason,
+        calls=calls,
         finished_at=now,
         trace_id=context.trace_of(request.run, None, join=False),
     )

@@ -140,11 +140,13 @@ def _application(broker: NatsBroker, service: Service, attached: Attached, telem
 
     async def drain() -> None:
         log.info("service.draining", busy=sum(subscriber.busy for subscriber in subscribers))
-        await attached.stop()
-        for stop in service.on_stop:
-            await stop()
-        await telemetry.flush()
-        await attached.settle()
+        try:
+            await attached.stop()
+            for stop in service.on_stop:
+                await stop()
+        finally:
+            await telemetry.flush()
+            await attached.settle()
         log.info("service.stopped")
 
     async def started() -> None:
@@ -164,7 +166,9 @@ def _application(broker: NatsBroker, service: Service, attached: Attached, telem
 
     @get
     async def metrics(_scope: Any) -> AsgiResponse:
-        return AsgiResponse(telemetry.meters.scrape(), 200, {"content-type": CONTENT_TYPE_LATEST})
+        return AsgiResponse(
+            await asyncio.to_thread(telemetry.meters.scrape), 200, {"content-type": CONTENT_TYPE_LATEST}
+        )
 
     return AsgiFastStream(
         broker,

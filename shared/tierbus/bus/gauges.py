@@ -12,7 +12,6 @@ from nats.aio.client import Client
 from tierbus.bus.apply import request
 from tierbus.bus.slots import SlotSubscriber
 from tierbus.bus.topology import Consumer
-from tierbus.errors import TierbusError
 from tierbus.telemetry import names
 from tierbus.telemetry.meters import OtelMeters, Reading
 from tierbus.telemetry.names import Attr
@@ -70,7 +69,7 @@ class Gauges:
         for consumer in self._consumers:
             try:
                 self.depths[consumer.name] = await self._depth(consumer)
-            except (TierbusError, KeyError) as error:
+            except Exception as error:  # noqa: BLE001 - a look that fails must not be the last one
                 self.depths.pop(consumer.name, None)
                 log.debug("bus.depth_unknown", consumer=consumer.name, error=repr(error))
 

@@ -11,9 +11,9 @@ from nats.js.errors import APIError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
 from tierbus import limits
-from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, MSG_ID, TTL, Publisher
+from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, TTL, Publisher
 from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, RUN_SUBJECT, WORK
-from tierbus.contracts import CallRecorded, Content, encode
+from tierbus.contracts import CallRecorded, CallStatus, Content, encode
 from tierbus.errors import Conflict, Misconfigured, Rejected, Unavailable
 from tierbus.run import Run
 from tierbus.stores import Output
@@ -151,21 +151,39 @@ def _checked(name: str, data: bytes) -> str:
 
 
 class JetLedger:
-    """Calls in LEDGER: opened with an expected sequence of 0, so that a call is opened once."""
+    """Calls in LEDGER, each opened once and closed once: every write expects what was there before."""
 
     def __init__(self, publisher: Publisher, nc: Client) -> None:
         self._publisher = publisher
         self._nc = nc
+        self._opened: dict[str, int] = {}
 
     async def claim(self, started: CallRecorded) -> bool:
         try:
-            await self._publisher.put(started.subject, encode(started), {EXPECT_LAST: "0"})
+            self._opened[started.call] = await self._publisher.put(started.subject, encode(started), {EXPECT_LAST: "0"})
         except Conflict:
             return False
         return True
 
-    async def close(self, record: CallRecorded) -> None:
-        await self._publisher.put(record.subject, encode(record), {MSG_ID: record.key})
+    async def close(self, record: CallRecorded) -> bool:
+        """Written over the claim alone. An answer of the bus that got lost is looked for before it is said again."""
+        expected = self._opened.pop(record.call, None)
+        for final in (False, False, True):
+            if expected is None:
+                found = await last(self._publisher, LEDGER, record.subject)
+                known = CallRecorded.model_validate_json(found[0]) if found else None
+                if known is not None and known.status is not CallStatus.STARTED:
+                    return known == record
+                expected = found[1] if found else 0
+            try:
+                await self._publisher.put(record.subject, encode(record), {EXPECT_LAST: str(expected)})
+            except (Conflict, Unavailable):
+                if final:
+                    raise
+                expected = None
+            else:
+                return True
+        return False
 
     async def last(self, record: CallRecorded) -> CallRecorded | None:
         found = await last(self._publisher, LEDGER, record.subject)

@@ -16,6 +16,7 @@ from tierbus.bus.topology import Consumer
 from tierbus.contracts import DeadLettered, Message, decode, encode
 from tierbus.errors import Rejected, TierbusError, Unavailable
 from tierbus.service import Delivery, Service
+from tierbus.telemetry.content import bare, cut
 from tierbus.telemetry.handling import current
 from tierbus.telemetry.watch import Watch
 
@@ -72,6 +73,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the table in `acks` decides by type
             await self._settle(msg, delivery, error)
         else:
+            self._watch.settled(Fate.ACK)
             await self._done(msg)
 
     async def _work(self, message: Message, delivery: Delivery) -> None:
@@ -85,10 +87,9 @@ class Worker:
         await self._publisher.say(*said)
 
     async def _done(self, msg: Msg) -> None:
-        """Acknowledge. Where a task's end was told, only once that has left: else the next worker tells it."""
+        """Acknowledge. Where something was told that nobody else would tell, only once that has left: else the next worker does."""
         handling = current()
-        self._watch.settled(Fate.ACK)
-        if handling is None or not handling.ends_task:
+        if handling is None or not handling.owes:
             await msg.ack()
             return
         task = asyncio.create_task(self._ack_later(msg))
@@ -128,8 +129,8 @@ class Worker:
             await self._publisher.say(self._dead_letter(msg, delivery, error, reason))
             buried = True
             words = await self._last_words(msg, delivery, error)
-            self._watch.dead(reason, words)
             await self._publisher.say(*words)
+            self._watch.dead(reason, words)
         except Exception as second:  # noqa: BLE001 - a message that is never settled would come back for ever
             known = isinstance(second, TierbusError)
             last = buried and not known and delivery.deliveries > limits.MAX_DELIVER
@@ -140,7 +141,7 @@ class Worker:
             else:
                 await msg.nak(delay=second.delay_s if isinstance(second, Unavailable) else BURY_AGAIN_S)
         else:
-            await msg.ack()
+            await self._done(msg)
 
     async def _last_words(self, msg: Msg, delivery: Delivery, error: Exception) -> list[Message]:
         kind = self._consumer.message
@@ -191,7 +192,7 @@ class Worker:
             deliveries=delivery.deliveries,
             delay_s=fate.delay_s,
             reason=fate.reason,
-            error=f"{type(error).__name__}: {error}"[:500],
+            error=cut(f"{type(error).__name__}: {bare(error)}", 500),
             exc_info=None if known else error,
         )
 

@@ -104,6 +104,6 @@ def interrupted(
     )
 
 
-def orphaned(started: CallRecorded, error: str) -> CallRecorded:
+def orphaned(started: CallRecorded, error: str, error_type: str = "interrupted") -> CallRecorded:
     """An interrupted call whose asker did not live to tell of its question."""
-    return interrupted(started, error).model_copy(update={"asked_in": None})
+    return interrupted(started, error, error_type=error_type).model_copy(update={"asked_in": None})

@@ -29,9 +29,11 @@ BACKOFF_S = 0.5
 ESTIMATED_OUTPUT_TOKENS = 1000
 """Answer size assumed before a call, for the budget and for calls whose answer nobody got."""
 TAKE_OVER_WAIT_S = limits.ACK_WAIT_S
+LOST = "the worker that made this call ended before it was answered"
 
 
-async def _always() -> bool:
+async def always() -> bool:
+    """Nobody stops wanting the answer."""
     return True
 
 
@@ -49,7 +51,7 @@ class Ask:
     priority: Priority = Priority.NORMAL
     first: int = 0
     budget_nano_usd: int | None = None
-    wanted: Callable[[], Awaitable[bool]] = _always
+    wanted: Callable[[], Awaitable[bool]] = always
     again: bool = False
 
 
@@ -99,6 +101,7 @@ class Desk:
         self._timeout_s = timeout_s
         self._book = Book(catalog)
         self._watch = watch or Watch()
+        self._settling: set[asyncio.Task[CallRecorded]] = set()
         self.gates = Gates()
 
     async def ask(self, ask: Ask) -> Output:
@@ -169,21 +172,54 @@ class Desk:
         """This call was opened before us: use its answer, or settle it."""
         stored = await self._outputs.get(ask.slot.id)
         if stored is not None:
-            answered = stored.calls[-1]
-            if (await self._ledger.last(answered) or started).status is CallStatus.STARTED:
-                await self._close(answered.model_copy(update={"asked_in": None}))
             log.info("desk.answer_found", slot=ask.slot.id)
-            return stored
+            return await self._found(ask, stored)
         before = await self._ledger.last(started) or started
-        if before.status is CallStatus.STARTED:
-            if not ask.again:
-                raise Unavailable(f"another worker is at {before.call}", delay_s=TAKE_OVER_WAIT_S)
-            before = orphaned(before, "the worker that made this call ended before it was answered")
-            await self._close(before)
+        if before.status is not CallStatus.STARTED:
+            self._tell_found(ask, before)
+        elif not ask.again:
+            raise Unavailable(f"another worker is at {before.call}", delay_s=TAKE_OVER_WAIT_S)
+        else:
+            before = await self._close(orphaned(before, LOST))
             log.warning("desk.call_interrupted", call=before.call)
         tries.calls.append(before)
         tries.last_error = before.error or tries.last_error
         return None
+
+    async def _found(self, ask: Ask, stored: Output) -> Output:
+        """An answer that a worker before us stored: its last call may still be open in the ledger."""
+        *earlier, answered = stored.calls
+        standing = await self._ledger.last(answered)
+        if standing is None or standing.status is CallStatus.STARTED:
+            standing = await self._close(answered.model_copy(update={"asked_in": None}))
+        else:
+            self._tell_found(ask, standing)
+        for call in earlier:
+            self._tell_found(ask, call)
+        return stored if standing == answered else stored.model_copy(update={"calls": (*earlier, standing)})
+
+    def _tell_found(self, ask: Ask, call: CallRecorded) -> None:
+        if ask.again:
+            self._watch.found(call)
+
+    async def leftovers(self, about: Slot) -> tuple[CallRecorded, ...]:
+        """Every call that was made for a step's attempt by a role, whatever became of its asker; open ones are settled."""
+        mine = [
+            call
+            for call in await self._ledger.of_run(about.run)
+            if (call.step, call.attempt, call.role) == (about.step, about.attempt, about.role)
+        ]
+        return tuple([await self._settled(call) for call in mine])
+
+    async def _settled(self, call: CallRecorded) -> CallRecorded:
+        if call.status is CallStatus.STARTED:
+            return await self._close(orphaned(call, LOST))
+        self._watch.found(call)
+        return call
+
+    async def settle_all(self) -> None:
+        """Wait for calls that are still being closed."""
+        await asyncio.gather(*self._settling, return_exceptions=True)
 
     async def _call(self, ask: Ask, model: Model, started: CallRecorded, tries: _Tries) -> Output | None:
         if not await ask.wanted():
@@ -204,9 +240,13 @@ class Desk:
         except asyncio.CancelledError:
             await self._close(interrupted(started, "stopped while in flight", time.monotonic() - begun))
             raise
+        except Exception as error:
+            broke = f"the adapter broke: {type(error).__name__}"
+            await self._close(interrupted(started, broke, time.monotonic() - begun, type(error).__name__))
+            raise
         else:
             return await self._store(ask, model.spec, started, reply, time.monotonic() - begun, tries)
-        await self._close(closed, ask.question)
+        closed = await self._close(closed, ask.question)
         tries.calls.append(closed)
         tries.last_error = closed.error or closed.status
         log.warning(
@@ -225,12 +265,34 @@ class Desk:
             started, spec, reply.usage, duration_s, request_id=reply.request_id, stop_reason=reply.stop
         )
         output = Output(text=reply.text, stop=reply.stop, model=spec.id, calls=(*tries.calls, finished))
-        await asyncio.gather(self._outputs.put(ask.slot.id, output), self._close(finished, ask.question, reply))
-        return output
+        _, standing = await asyncio.gather(
+            self._outputs.put(ask.slot.id, output), self._close(finished, ask.question, reply)
+        )
+        if standing == finished:
+            return output
+        settled = output.model_copy(update={"calls": (*tries.calls, standing)})
+        await self._outputs.put(ask.slot.id, settled)
+        return settled
 
-    async def _close(self, record: CallRecorded, question: Question | None = None, reply: Reply | None = None) -> None:
-        await self._ledger.close(record)
-        self._watch.closed(record, question, reply)
+    async def _close(
+        self, record: CallRecorded, question: Question | None = None, reply: Reply | None = None
+    ) -> CallRecorded:
+        """Close a call and tell of it, even if the work around it is stopped meanwhile; returns the record that stands."""
+        task = asyncio.ensure_future(self._settle(record, question, reply))
+        self._settling.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: "asyncio.Task[CallRecorded]") -> None:
+        self._settling.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("desk.not_closed", error=repr(error))
+
+    async def _settle(self, record: CallRecorded, question: Question | None, reply: Reply | None) -> CallRecorded:
+        if await self._ledger.close(record):
+            self._watch.closed(record, question, reply)
+            return record
+        return await self._ledger.last(record) or record
 
     async def _wait(self, tries: _Tries, round_: int) -> None:
         """Between two rounds through the tier's models: as long as the provider asks, or an exponential back-off."""

@@ -46,7 +46,7 @@ class Gate:
         if self._limits.requests_per_min is not None:
             used["requests_per_min"] = len(self._recent)
         if self._limits.tokens_per_min is not None:
-            used["tokens_per_min"] = sum(spent for _, spent in self._recent)
+            used["tokens_per_min"] = sum(spent for _, spent in list(self._recent))
         return used
 
     @property

@@ -6,6 +6,7 @@ did it, the one that finishes for a worker that died, and `tierbus trace`, which
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tierbus.contracts import Slot
@@ -24,6 +25,14 @@ class Caller(NamedTuple):
     trace_id: str
     span_id: str
     sampled: bool
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header whatever its letters' case: Go's clients write `Traceparent`."""
+    found = headers.get(name)
+    if found is not None or not headers:
+        return found
+    return next((value for key, value in headers.items() if key.lower() == name), None)
 
 
 def parse(traceparent: str | None) -> Caller | None:

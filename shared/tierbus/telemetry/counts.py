@@ -24,7 +24,9 @@ def of_call(meters: Meters, call: CallRecorded) -> None:
         meters.add(names.LLM_COST, call.cost_nano_usd / NANO, who)
     for kind, count in _tokens(call.usage):
         meters.add(names.LLM_TOKENS, count, {**who, Attr.TOKEN_TYPE: kind})
-    meters.record(names.LLM_DURATION, call.duration_s, {**model, Attr.ERROR_TYPE: call.error_type or ""})
+    if call.duration_s > 0:  # one that was not sent, or given up, took no time of a model
+        error = {Attr.ERROR_TYPE: call.error_type} if call.error_type else {}
+        meters.record(names.LLM_DURATION, call.duration_s, {**model, Attr.OPERATION: names.CHAT, **error})
 
 
 def _tokens(usage: Usage) -> Iterator[tuple[str, int]]:

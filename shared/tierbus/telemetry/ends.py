@@ -28,6 +28,14 @@ def ended_last(run: Run) -> list[Span]:
     return _spans(run, steps, result_of(run))
 
 
+def ended_step(run: Run, step: str | None) -> list[Span]:
+    """A step that ended while its task goes on, in the words in which it was told when it did; empty if it did not."""
+    state = run.steps.get(step) if step is not None else None
+    if step is None or state is None or state.ended_at is None or run.status is not None:
+        return []
+    return _spans(run, {step}, None)
+
+
 def _spans(run: Run, steps: Container[str], ended_with: Result | None) -> list[Span]:
     wanted = [place for place, name in enumerate(run.steps) if name in steps]
     if run.status is None and not wanted:

@@ -36,6 +36,7 @@ PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 DELAY_MS = 500
 """Spans leave this often unless OTEL_BSP_SCHEDULE_DELAY says otherwise: a killed process loses what is younger."""
 QUEUE_SPANS = 4096
+BATCH_SPANS = 512
 AWAY_SPANS = 1024
 """Spans that wait for a collector, and for one that does not answer: what is beyond that is dropped before it is made."""
 EXPORTED_WITHIN_S = 5.0
@@ -188,18 +189,22 @@ class OtlpSink:
         told = {name: value for name, value in who.attributes.items() if isinstance(value, str | int | float | bool)}
         self._exporter = Watched(line, told, version, where)
         self._sampler = TracerProvider(resource=who, shutdown_on_exit=False).sampler
-        self._room = int(os.environ.get("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_SPANS))
+        self._room = int(_number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_SPANS))
         self._queue = BatchSpanProcessor(
             self._exporter,
             max_queue_size=self._room,
-            schedule_delay_millis=float(os.environ.get("OTEL_BSP_SCHEDULE_DELAY", DELAY_MS)),
+            schedule_delay_millis=_number("OTEL_BSP_SCHEDULE_DELAY", DELAY_MS),
+            max_export_batch_size=min(self._room, int(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_SPANS))),
         )
         self._sampled = lru_cache(maxsize=4096)(self._sample)
         self._taken = 0
 
     def wants(self, trace_id: str) -> bool:
         """Whether there is room, and the sampler's word: that depends on the trace id alone, so every service says the same."""
-        return not self._full and self._sampled(trace_id)
+        if self._full:
+            self._exporter.lost += 1
+            return False
+        return self._sampled(trace_id)
 
     def _sample(self, trace_id: str) -> bool:
         return self._sampler.should_sample(None, int(trace_id, 16), SCOPE).decision is Decision.RECORD_AND_SAMPLE
@@ -218,6 +223,8 @@ class OtlpSink:
 
     async def exported(self) -> None:
         """Wait until everything taken so far was sent or given up, 5 s at most."""
+        if self._exporter.away:
+            return
         future = self._exporter.when(self._taken, asyncio.get_running_loop())
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(future, EXPORTED_WITHIN_S)
@@ -225,6 +232,22 @@ class OtlpSink:
     async def flush(self) -> None:
         """Send what is queued and stop; gives up after a few seconds."""
         await aside(self._queue.shutdown, FLUSH_S)
+
+
+def _number(name: str, usual: float) -> float:
+    """A setting of the SDK's; unset and empty mean the same.
+
+    Raises:
+        Misconfigured: it is no number above 0.
+    """
+    text = os.environ.get(name, "").strip()
+    try:
+        number = float(text or usual)
+    except ValueError:
+        number = 0.0
+    if not number > 0:
+        raise Misconfigured(f"{name}={text!r} is not a number above 0")
+    return number
 
 
 def quiet() -> None:

@@ -11,11 +11,12 @@ from tierbus.run import Run
 from tierbus.service import Delivery
 from tierbus.telemetry import context, spans
 from tierbus.telemetry.counts import new_attempts
-from tierbus.telemetry.ends import ended_last
+from tierbus.telemetry.ends import ended_last, ended_step
 from tierbus.telemetry.names import Attr
 from tierbus.telemetry.sinks import Sink
 from tierbus.telemetry.spans import Span, SpanEvent, Value, queue_of, tier_of
 
+TASK_QUEUE = "tierbus.task"
 _OF_MESSAGE = ("tenant", "run", "task", "step", "attempt")
 _LOGGED = (*_OF_MESSAGE, "trace_id", "span_id")
 _current: ContextVar["Handling | None"] = ContextVar("tierbus_handling", default=None)
@@ -59,7 +60,10 @@ class Handling:
         self.attributes: dict[str, Value] = {}
         self.events: list[SpanEvent] = []
         self.error: str | None = None
+        self.refused: str | None = None
+        self.asked: list[Span] = []
         self.closed: list[Span] = []
+        self.handed_back = False
         self.ended = False
         self._ended_at: float | None = None
 
@@ -67,7 +71,8 @@ class Handling:
     def traced(self) -> bool:
         """Whether anybody wants its spans."""
         trace_id = self.trace_id
-        return trace_id is not None and self._sink.wants(trace_id)
+        wanted = self.run is None or self.run.traced
+        return wanted and trace_id is not None and self._sink.wants(trace_id)
 
     @property
     def run_id(self) -> str | None:
@@ -75,26 +80,39 @@ class Handling:
         if self.run is not None:
             return self.run.id
         if isinstance(self.message, Task):
-            tenant = self.delivery.subject.rsplit(".", 1)[-1]
-            return run_id(tenant, self.message.id) if self.message.id else None
+            return run_id(self.tenant or "", self.message.id) if self.message.id else None
         return getattr(self.message, "run", None)
 
     @property
     def trace_id(self) -> str | None:
         """The trace it belongs to: the run's own word, else what its sender's header says, else what follows from the run's id."""
+        if self.refused is not None:
+            return context.trace_of(self.refused, None, join=False)
         if self.run is not None and self.run.trace_id:
             return self.run.trace_id
-        carried = context.parse(self.delivery.headers.get(context.TRACEPARENT))
-        if carried is not None and not isinstance(self.message, Task):
+        carried = None if self.is_task else self.caller
+        if carried is not None:
             return carried.trace_id
         run = self.run_id
         return context.trace_of(run, None, join=False) if run else None
 
     @property
+    def is_task(self) -> bool:
+        """Whether a publisher sent it: then its `traceparent` is the caller's, not ours."""
+        return self.queue == TASK_QUEUE
+
+    @property
+    def caller(self) -> context.Caller | None:
+        """The span that the message was sent in."""
+        return context.parse(context.header(self.delivery.headers, context.TRACEPARENT))
+
+    @property
     def parent(self) -> str | None:
         """The step's span, or the task's."""
+        if self.refused is not None:
+            return context.root_span(self.refused)
         if self.run is not None:
-            return context.anchor(self.run, getattr(self.message, "step", None))
+            return context.anchor(self.run, self._step)
         run = self.run_id
         return context.root_span(run) if run else None
 
@@ -102,6 +120,8 @@ class Handling:
         """The message could be read: what it names stands in every log line from here on."""
         self.message = message
         found = {name: getattr(message, name, None) for name in _OF_MESSAGE}
+        if self.is_task:
+            found |= {"tenant": self.tenant, "task": getattr(message, "id", None)}
         named = {name: str(value) for name, value in found.items() if value is not None}
         structlog.contextvars.bind_contextvars(**{"trace_id": self.trace_id} if self.trace_id else {}, **named)
 
@@ -125,9 +145,14 @@ class Handling:
             self.attributes[Attr.ATTEMPT_OUTCOME] = attempt.outcome.value
             self.events.append(spans.evaluation(attempt.verdict, now))
 
+    def hand_back(self) -> None:
+        """It goes back to the queue: what was asked in it is told by the next delivery, which finds it in the ledger."""
+        self.handed_back = True
+        self.asked.clear()
+
     def headers(self, message: Message) -> dict[str, str]:
         """What a message said in it carries, so that who hears it knows where it hangs: on its step, or on the task."""
-        if self.run is None or self.trace_id is None or not self._sink.wants(self.trace_id):
+        if self.run is None or self.trace_id is None or not self.traced:
             return {}
         step = getattr(message, "step", None)
         parent = context.step_span(self.run.id, step) if step else context.root_span(self.run.id)
@@ -139,7 +164,16 @@ class Handling:
     @property
     def task(self) -> str | None:
         """The task it is about."""
+        if self.run is None and isinstance(self.message, Task):
+            return self.message.id
         return getattr(self.run or self.message, "task", None) or None
+
+    @property
+    def tenant(self) -> str | None:
+        """Whose task it is about; for a task that is the subject's word."""
+        if self.run is None and self.is_task:
+            return self.delivery.subject.rsplit(".", 1)[-1]
+        return getattr(self.run or self.message, "tenant", None)
 
     def whose(self) -> dict[str, Value]:
         """Whose work it is, as attributes."""
@@ -147,8 +181,8 @@ class Handling:
         return spans.present(
             {
                 Attr.TASK: self.task,
-                Attr.TENANT: getattr(self.run or self.message, "tenant", None),
-                Attr.STEP: getattr(self.message, "step", None),
+                Attr.TENANT: self.tenant,
+                Attr.STEP: self._step,
                 Attr.ATTEMPT: getattr(self.message, "attempt", None),
                 Attr.TIER: tier.value if tier else None,
             }
@@ -157,18 +191,22 @@ class Handling:
     def end(self, said: Sequence[Message] = ()) -> None:
         """The work is done; what it `said` is published after this.
 
-        If a worker before us ended the run and died before that was told, it is told now, in the same words.
+        If a worker before us ended the step or the run and died before that was told, it is told now, in the same words.
         """
         if self.ended:
             return
         self.ended = True
         run = self.run
-        told = any(isinstance(message, Result) for message in said)
-        if told and self.delivery.again and not self.closed and run is not None and run.status is not None:
-            self.closed = ended_last(run)
+        if self.delivery.again and not self.closed and run is not None:
+            told = any(isinstance(message, Result) for message in said)
+            self.closed = ended_last(run) if told and run.status is not None else ended_step(run, self._step)
         self._end(self, self.delivery.leg(self._ended_at or time.time()))
 
     @property
-    def ends_task(self) -> bool:
-        """Whether it told of a task's end: then it is acknowledged only when that has been sent."""
-        return self.run is not None and any(span.span_id == context.root_span(self.run.id) for span in self.closed)
+    def _step(self) -> str | None:
+        return getattr(self.message, "step", None)
+
+    @property
+    def owes(self) -> bool:
+        """Whether it told what nobody else will tell: then it is acknowledged only when that has been sent."""
+        return bool(self.asked or self.closed)

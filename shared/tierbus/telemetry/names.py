@@ -128,7 +128,7 @@ EVALUATION_EVENT = "gen_ai.evaluation.result"
 REVIEW = "tierbus.review"
 PROVIDERS = {"google": "gcp.gemini"}
 """Providers of tier files that the GenAI conventions call by another name."""
-UNROUTED, REJECTED, DEAD = "unrouted", "rejected", "dead"
+UNROUTED, REJECTED, ACK, DEAD = "unrouted", "rejected", "ack", "dead"
 CHAT, PLAN, INVOKE_AGENT = "chat", "plan", "invoke_agent"
 
 COST_BANDS = ((0.001, "<0.001"), (0.01, "0.001-0.01"), (0.1, "0.01-0.10"), (1.0, "0.10-1.00"), (float("inf"), ">1.00"))
@@ -189,7 +189,7 @@ LLM_DURATION = Metric(
     "s",
     Kind.HISTOGRAM,
     "Time of one model call.",
-    (Attr.TIER, Attr.MODEL, Attr.PROVIDER, Attr.ROLE, Attr.ERROR_TYPE),
+    (Attr.TIER, Attr.MODEL, Attr.PROVIDER, Attr.ROLE, Attr.OPERATION, Attr.ERROR_TYPE),
     _SECONDS,
 )
 TASK_COST = Metric(

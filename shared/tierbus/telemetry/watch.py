@@ -5,17 +5,17 @@ context variable, so handlers and stores need not pass it on.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from tierbus.contracts import CallRecorded, Leg, Message, Slot, TaskRejected
+from tierbus.contracts import GIVEN_UP, CallRecorded, Leg, Message, Slot, TaskRejected
 from tierbus.llm.model import Question, Reply
 from tierbus.result import result_of
 from tierbus.run import Run
 from tierbus.service import Delivery
 from tierbus.telemetry import context, counts, names, spans
-from tierbus.telemetry.content import Capture, cut, messages
+from tierbus.telemetry.content import Capture, bare, bare_reasons, cut, messages
 from tierbus.telemetry.ends import ended
 from tierbus.telemetry.handling import Handling, current, enter
 from tierbus.telemetry.names import Attr, SpanName
@@ -24,6 +24,8 @@ from tierbus.telemetry.spans import Link, Span, SpanEvent, Value
 
 _REASONS = frozenset({Attr.VERDICT_REASON, Attr.REASON, Attr.EVALUATION_WHY, Attr.PLAN_FALLBACK, Attr.ROUTE_CAUSE})
 _ID_CHARS = 16
+TOLD_CALLS = 10_000
+"""Calls whose spans this process remembers to have told: a message may come again though it was handled."""
 
 
 class Watch:
@@ -43,6 +45,7 @@ class Watch:
         self._service = service
         self._instance = instance
         self._capture = capture
+        self._told = Recent(TOLD_CALLS)
 
     @contextmanager
     def handling(self, delivery: Delivery, group: str) -> Iterator[Handling]:
@@ -51,6 +54,9 @@ class Watch:
         leave = enter(handling)
         try:
             yield handling
+        except BaseException:
+            handling.hand_back()
+            raise
         finally:
             handling.end()
             leave()
@@ -81,8 +87,9 @@ class Watch:
             events=tuple(handling.events),
             error=handling.error,
         )
-        for span in (work, *handling.closed):
+        for span in (work, *handling.asked, *handling.closed):
             self._emit(span)
+        self._told.add(call for span in handling.asked if (call := span.attributes.get(Attr.CALL)))
 
     def settled(self, fate: str) -> None:
         """What became of the delivery in hand."""
@@ -91,14 +98,21 @@ class Watch:
             self.meters.add(names.MESSAGES, 1, {Attr.QUEUE: handling.queue, Attr.FATE: fate})
 
     def failed(self, fate: str, error: Exception, *, foreseen: bool) -> None:
-        """The delivery in hand is handed back, or goes to the dead letters; only what nobody foresaw is an error then."""
+        """The delivery in hand is handed back, or goes to the dead letters; only what nobody foresaw is an error then.
+
+        What was asked in one that is handed back is told by the next, which finds it in the ledger: a worker that dies and
+        one that hands back leave the same.
+        """
         handling = current()
         if handling is None:
             return
         handling.attributes |= {Attr.FATE: fate, Attr.ERROR_TYPE: type(error).__name__}
         if fate == names.DEAD or not foreseen:
-            handling.error = cut(str(error))
-        handling.end()
+            handling.error = cut(bare(error))
+        if fate != names.ACK:
+            handling.hand_back()
+        if fate != names.DEAD:
+            handling.end()
 
     def dead(self, reason: str, said: Sequence[Message]) -> None:
         """The delivery in hand went to the dead letters; a task that was refused gets a trace of its own."""
@@ -111,29 +125,36 @@ class Watch:
                     Attr.TENANT: message.tenant,
                 }
                 self.meters.add(names.TASKS, 1, labels)
-                self._rejected(message)
+                self._reject(message)
+        handling = current()
+        if handling is not None:
+            handling.end(said)
 
-    def _rejected(self, message: TaskRejected) -> None:
+    def _reject(self, message: TaskRejected) -> None:
+        """The trace of a refused task is its message's own: the same id may come again, mended."""
         handling = current()
         if handling is None or handling.run is not None:
             return
-        why = cut("; ".join(message.reasons))
-        identity = handling.run_id or message.subject
+        handling.refused = message.subject
+        why = cut("; ".join(bare_reasons(message.reasons)))
         told: dict[str, Value | None] = {
             Attr.TASK: message.task,
             Attr.TENANT: message.tenant,
             Attr.OUTCOME: names.REJECTED,
             Attr.REASON: why,
         }
-        self._emit_wanted(
+        caller = handling.caller
+        delivery = handling.delivery
+        handling.closed.append(
             Span(
                 name=SpanName.REJECTED,
-                trace_id=handling.trace_id or context.trace_of(identity, None, join=False),
-                span_id=context.root_span(identity),
+                trace_id=handling.trace_id or "",
+                span_id=handling.parent or "",
                 parent_id=None,
-                start=min(handling.delivery.published_at or message.at, message.at),
+                start=min(delivery.published_at or delivery.received_at, delivery.received_at),
                 end=message.at,
                 attributes=spans.present(told),
+                links=(Link(caller.trace_id, caller.span_id),) if caller else (),
                 error=why,
             )
         )
@@ -156,7 +177,7 @@ class Watch:
         try:
             yield identity
         finally:
-            if handling.traced:
+            if handling.traced and not handling.ended:
                 self._asked(handling, slot, tier, identity, start)
 
     def _asked(self, handling: Handling, slot: Slot, tier: str, identity: str, start: float) -> None:
@@ -167,18 +188,34 @@ class Watch:
             Attr.ATTEMPT: slot.attempt,
         }
         trace_id = handling.trace_id or ""
-        self._emit(spans.of_ask(slot.role, trace_id, identity, handling.span_id, start, time.time(), about))
+        ask = spans.of_ask(slot.role, trace_id, identity, handling.span_id, start, time.time(), about)
+        handling.asked.append(ask)
 
     def closed(self, call: CallRecorded, question: Question | None = None, reply: Reply | None = None) -> None:
-        """A call has its last record in the ledger: whoever writes that tells of it, once."""
+        """A call has its last record in the ledger: whoever writes that counts it and tells of it, once."""
         counts.of_call(self.meters, call)
+        told = messages(question, reply) if question is not None and self._capture is Capture.CONTENT else {}
+        self._tell(call, told)
+
+    def found(self, call: CallRecorded) -> None:
+        """A call that was closed in an earlier delivery of the message in hand, whose worker died or handed it back."""
+        if call.error_type != GIVEN_UP and call.call not in self._told:
+            self._tell(call.model_copy(update={"asked_in": None}), {})
+
+    def _tell(self, call: CallRecorded, content: Mapping[str, Value]) -> None:
         handling = current()
         run = handling.run if handling else None
         trace_id = (handling.trace_id if handling else None) or context.trace_of(call.run, None, join=False)
-        if not self.sink.wants(trace_id):
+        if not (handling.traced if handling else self.sink.wants(trace_id)):
             return
-        told = messages(question, reply) if question is not None and self._capture is Capture.CONTENT else {}
-        self._emit(spans.of_call(call, trace_id, run.steps if run else (), told))
+        given_up = call.error_type == GIVEN_UP
+        if handling is not None and handling.handed_back and handling.ended and not given_up:
+            return
+        span = spans.of_call(call, trace_id, run.steps if run else (), content)
+        if handling is None or handling.ended or given_up:
+            self._emit(span)
+        else:
+            handling.asked.append(span)
 
     def changed(self, before: Run | None, after: Run, now: float) -> None:
         """A run's state was written over an older one at `now`; the writer that won tells of it, so it is told once."""
@@ -190,21 +227,34 @@ class Watch:
         if handling is not None:
             handling.changed(before, after, now)
         trace_id = after.trace_id or context.trace_of(after.id, None, join=False)
-        if not self.sink.wants(trace_id):
+        if not after.traced or not self.sink.wants(trace_id):
             return
         closed = ended(before, after, result)
         if handling is not None:
             handling.closed += closed
-            return
-        for span in closed:
-            self._emit(span)
-
-    def _emit_wanted(self, span: Span) -> None:
-        if self.sink.wants(span.trace_id):
-            self._emit(span)
+        if handling is None or handling.ended:
+            for span in closed:
+                self._emit(span)
 
     def _emit(self, span: Span) -> None:
         self.sink.emit(_bare(span) if self._capture is Capture.NONE else span)
+
+
+class Recent:
+    """The last so many texts."""
+
+    def __init__(self, most: int) -> None:
+        self._kept: dict[object, None] = {}
+        self._most = most
+
+    def add(self, texts: Iterable[object]) -> None:
+        """Remember these, and forget the oldest where there are too many."""
+        self._kept.update(dict.fromkeys(texts))
+        while len(self._kept) > self._most:
+            del self._kept[next(iter(self._kept))]
+
+    def __contains__(self, text: object) -> bool:
+        return text in self._kept
 
 
 def _bare(span: Span) -> Span:

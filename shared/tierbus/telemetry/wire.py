@@ -11,10 +11,12 @@ from functools import lru_cache
 from tierbus.telemetry.names import SCOPE
 from tierbus.telemetry.spans import Link, Span, SpanEvent, SpanKind, Value
 
+CACHED_CHARS = 64
+"""Longer texts are seldom said twice, and would be kept in memory."""
 _KINDS = {SpanKind.INTERNAL: 1, SpanKind.CLIENT: 3, SpanKind.CONSUMER: 5}
 _ERROR = 2
-_SAMPLED = 0x101
-"""The span's flags: sampled, and known not to be remote."""
+_SAMPLED = 1
+"""The span's flags; whether its parent is in this process is not said."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SMALL = tuple(bytes((number,)) for number in range(0x80))
 _fixed64 = struct.Struct("<Q").pack
@@ -57,12 +59,14 @@ def _link(link: Link) -> bytes:
 
 
 def _failed(error: str) -> bytes:
-    return _part(2, error.encode()) + _tag(3, _VARINT) + _varint(_ERROR)
+    return _part(2, error.encode(errors="replace")) + _tag(3, _VARINT) + _varint(_ERROR)
 
 
 def _attributes(field: int, attributes: Mapping[str, Value]) -> list[bytes]:
     return [
-        _text(field, name, value) if type(value) is str else _part(field, _key(name) + _part(2, _value(value)))
+        _text(field, name, value)
+        if type(value) is str and len(value) <= CACHED_CHARS
+        else _part(field, _key(name) + _part(2, _value(value)))
         for name, value in attributes.items()
     ]
 
@@ -86,7 +90,7 @@ def _value(value: Value) -> bytes:
         case float():
             return _tag(4, _FIXED64) + _double(value)
         case str():
-            return _part(1, value.encode())
+            return _part(1, value.encode(errors="replace"))
         case Sequence():
             return _part(5, b"".join([_part(1, _value(item)) for item in value]))
 

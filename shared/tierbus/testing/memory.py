@@ -3,7 +3,7 @@
 import hashlib
 
 from tierbus import limits
-from tierbus.contracts import CallRecorded, Content
+from tierbus.contracts import CallRecorded, CallStatus, Content
 from tierbus.errors import Conflict, Unavailable
 from tierbus.run import Run
 from tierbus.stores import Output
@@ -90,8 +90,12 @@ class MemoryLedger:
         self.records.append(started)
         return True
 
-    async def close(self, record: CallRecorded) -> None:
+    async def close(self, record: CallRecorded) -> bool:
+        before = await self.last(record)
+        if before is not None and before.status is not CallStatus.STARTED:
+            return before == record
         self.records.append(record)
+        return True
 
     async def last(self, record: CallRecorded) -> CallRecorded | None:
         return next((found for found in reversed(self.records) if found.call == record.call), None)
