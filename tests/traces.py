@@ -1,7 +1,7 @@
 """What must be true of every finished trace, wherever it was read from."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tierbus.contracts import CallRecorded, Result
 
@@ -23,7 +23,10 @@ class Told(Protocol):
     def attributes(self) -> Mapping[str, Any]: ...
 
 
-def root_of(spans: Sequence[Told]) -> Told:
+T = TypeVar("T", bound=Told)
+
+
+def root_of(spans: Sequence[T]) -> T:
     """The one root; none is without its parent, and no id is used twice."""
     ids = [span.span for span in spans]
     assert len(ids) == len(set(ids)), sorted(span.name for span in spans)

@@ -319,6 +319,17 @@ def test_a_wide_terminal_has_bars_and_a_narrow_one_has_not(story: Story) -> None
     assert "█" not in rendered(drawn(spans, 80), 80)
 
 
+def test_a_long_name_does_not_push_verdicts_and_costs_off_a_narrow_terminal(story: Story) -> None:
+    long = call(n=9, step="write", cost=900_000, model="somebody/a-model-with-a-very-long-name-of-its-own-2026", at=NOW)
+    spans = spans_of(Story(story.result, story.status, (*story.calls, long), NOW))
+
+    told = flat(drawn(spans, 80), 80)
+
+    assert "somebody/a-model" in told
+    assert "$0.000900" in told
+    assert "rejected by" in told
+
+
 def test_a_later_delivery_and_a_missing_plan_are_told() -> None:
     done = planned()
     [first, second] = done.steps[0].attempts
@@ -357,7 +368,7 @@ def test_words_of_a_task_are_shown_as_they_are_and_never_taken_for_markup() -> N
         assert words in told, words
 
 
-def test_a_long_reason_is_cut_before_its_brackets_are_kept() -> None:
+def test_a_long_reason_is_cut_and_its_brackets_are_kept() -> None:
     done = planned(cause="[b] " * 60)
 
     told = flat(drawn(spans_of(ended(done)), 200), 200)

@@ -13,12 +13,13 @@ import pytest
 import yaml
 from tests.collector import ERROR, Collector, Seen, collecting
 from tests.flow.conftest import Lab
-from tests.flow.test_kill import kill, until
+from tests.flow.test_kill import SCENARIO, SERVICES, UNSURE, kill, until
 from tests.traces import assert_true, critical_path, root_of
 
 from tierbus.bus.client import client
 from tierbus.cli.stack import Stack
 from tierbus.contracts import Result, run_id
+from tierbus.telemetry.context import trace_of
 from tierbus.telemetry.otlp import document
 from tierbus.telemetry.story import story_of, trace
 from tierbus.testing.sim.script import load_scenarios
@@ -279,12 +280,36 @@ def test_an_executor_killed_in_a_step_leaves_a_gap_one_root_and_the_right_cost(t
     assert not [span for span in spans if chats[0].end < span.start < again.start], "nothing happened meanwhile"
 
 
+@pytest.mark.timeout(400)
+def test_every_service_killed_in_its_call_still_leaves_one_whole_trace(tmp_path: Path) -> None:
+    """Whatever a dead worker had asked is told by the one that comes after it."""
+    for lab in _labs(tmp_path, [SCENARIO], "--latency", "1.5"):
+
+        async def go(lab: Traced = lab) -> Result:
+            async with client(lab.stack.settings) as bus:
+                published = await bus.publish(
+                    {"prompt": UNSURE, "risk": "high", "id": "all"}, "killed", "normal", "all"
+                )
+                for service in SERVICES:
+                    await until(lambda: bool(lab.served(role=service, state="open")), f"the {service}'s call")  # noqa: B023 - used at once
+                    kill(lab, service)
+                async for event in bus.follow(published.subjects, 200):
+                    if isinstance(event, Result):
+                        return event
+            raise AssertionError("no result")
+
+        result = asyncio.run(go())
+        spans = lab.collector.whole(str(result.trace_id))
+        assert_true(spans, result, lab.ledger("killed"))
+    assert result.interrupted_calls >= len(SERVICES)
+
+
 def test_a_refused_task_has_a_trace_that_says_why(faulty_lab: Traced) -> None:
     [rejected] = faulty_lab.submit({"id": "bad", "prompt": "  ", "budget_usd": "-1"}, "refused", 30.0)
 
-    spans = faulty_lab.collector.whole(run_id("refused", "bad"))
-    root = root_of(spans)
     assert rejected.kind == "rejected"
+    spans = faulty_lab.collector.whole(trace_of(rejected.subject, None, join=False))
+    root = root_of(spans)
     assert (root.name, root.status) == ("task rejected", ERROR)
     assert "budget_usd" in root.attributes["tierbus.task.reason"]
     assert {span.name for span in spans} == {"task rejected", "wait tierbus.task", "process tierbus.task"}

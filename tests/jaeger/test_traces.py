@@ -48,7 +48,7 @@ DIRECT = Counter(
         "wait tierbus.step.small": 1,
         "process tierbus.step.small": 1,
         "invoke_agent executor": 1,
-        "chat claude-haiku-5-5": 1,
+        "chat": 1,
         "wait tierbus.review": 1,
         "process tierbus.review": 1,
     }
@@ -59,7 +59,7 @@ SLOW_SCENARIO = {
     "about": "an answer that is long in coming, so that its task can end before it",
     "match": SLOW,
     "task": {"prompt": SLOW},
-    "answers": [{"when": {"role": "executor"}, "text": "There.", "latency_s": 3}],
+    "answers": [{"when": {"role": "executor"}, "text": "There.", "latency_s": 30}],
     "expect": {"route": "direct", "tier_path": {"answer": ["small"]}},
 }
 BODY = {"prompt": SLOW, "hints": {"route": "direct", "tier": "small"}}
@@ -168,6 +168,11 @@ def _post(url: str, body: str) -> Any:
     request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
+
+
+def _kinds(spans: Sequence[Seen]) -> Counter[str]:
+    """How many there are by name; which model of a tier answers depends on what the others are busy with."""
+    return Counter("chat" if span.name.startswith("chat ") else span.name for span in spans)
 
 
 def _deliveries(span: Seen) -> int:
@@ -342,14 +347,14 @@ def test_there_are_as_many_spans_as_was_done(
         assert len(spans) >= 3 * deliveries.count(1), name
         if max(deliveries) == 1:
             once += 1
-            assert len(spans) == _expected(results[name], calls), (name, Counter(span.name for span in spans))
+            assert len(spans) == _expected(results[name], calls), (name, _kinds(spans))
     assert once >= len(traces) / 2
     assert once < len(traces), "something was delivered again"
-    assert Counter(span.name for span in traces["plain"]) == DIRECT
+    assert _kinds(traces["plain"]) == DIRECT
 
 
 @pytest.fixture(scope="module")
-def early(lab: Watched) -> dict[str, Result]:
+def early(lab: Watched, ran: Ran) -> dict[str, Result]:
     """Tasks that end before their answer is there, and one that is cancelled before it is published."""
 
     async def cancelled() -> Result:
@@ -362,7 +367,7 @@ def early(lab: Watched) -> dict[str, Result]:
         return await pending
 
     async def expired() -> Result:
-        body = {**BODY, "id": "expired", "deadline_at": time.time() + 1}
+        body = {**BODY, "id": "expired", "deadline_at": time.time() + 3}
         return await asyncio.to_thread(lab.result, body, "early")
 
     async def never_begun() -> Result:
@@ -461,7 +466,7 @@ def test_the_upload_page_takes_what_the_trace_command_prints(
         span.span: span.name for span in spans
     }
     assert services == {span.span: f"tierbus-{span.service}" for span in spans}
-    assert set(parents) <= {span.span for span in traces[task]}
+    assert {(span.span, span.parent) for span in spans} <= {(span.span, span.parent) for span in traces[task]}
 
 
 def test_the_otlp_port_takes_what_the_trace_command_prints_and_twice_is_once(
@@ -487,7 +492,7 @@ def test_a_whole_trace_comes_by_grpc_too(slow: Watched) -> None:
     spans = slow.trace(result)
 
     assert_true(spans, result, slow.ledger("grpc"))
-    assert Counter(span.name for span in spans) == DIRECT
+    assert _kinds(spans) == DIRECT
 
 
 def test_an_executor_killed_in_its_call_leaves_one_root_the_right_cost_and_no_orphans(slow: Watched, ran: Ran) -> None:

@@ -78,6 +78,13 @@ def test_what_is_written_is_read_again(sampled: bool) -> None:
     assert parse(traceparent(TRACE, SPAN, sampled=sampled)) == Caller(TRACE, SPAN, sampled)
 
 
+@pytest.mark.parametrize("name", ["traceparent", "Traceparent", "TRACEPARENT"])
+def test_a_header_is_found_whatever_its_letters_case(name: str) -> None:
+    assert context.header({"other": "x", name: "found"}, "traceparent") == "found"
+    assert context.header({"other": "x"}, "traceparent") is None
+    assert context.header({}, "traceparent") is None
+
+
 def test_a_run_is_its_own_trace_whether_it_has_a_caller_or_not() -> None:
     assert trace_of(RUN, None, join=False) == RUN
     assert trace_of(RUN, None, join=True) == RUN

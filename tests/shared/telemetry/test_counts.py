@@ -41,7 +41,7 @@ class Tally:
 
     def record(self, metric: Metric, value: float, labels: Mapping[Attr, str]) -> None:
         assert metric.kind is Kind.HISTOGRAM
-        assert set(labels) == set(metric.labels), metric.name
+        assert {*labels, Attr.ERROR_TYPE} == {*metric.labels, Attr.ERROR_TYPE}, metric.name
         self.values.append((metric.name, value, {str(name): text for name, text in labels.items()}))
 
     def of(self, metric: Metric, **labels: Any) -> float:
@@ -68,7 +68,8 @@ def test_a_call_counts_its_dollars_its_tokens_and_its_time() -> None:
     assert tally.of(names.UNPRICED) == 0
     [(metric, value, told)] = tally.values
     assert (metric, value) == (names.LLM_DURATION.name, 1.5)
-    assert told[Attr.ERROR_TYPE] == ""
+    assert told[Attr.OPERATION] == "chat"
+    assert Attr.ERROR_TYPE not in told, "as the conventions want it where nothing failed"
 
 
 def test_a_provider_is_counted_under_the_name_that_its_calls_have() -> None:
@@ -101,6 +102,13 @@ def test_a_failed_call_is_timed_under_its_kind_of_error() -> None:
 
     assert [labels[Attr.ERROR_TYPE] for _, _, labels in tally.values] == ["429"]
     assert tally.of(names.LLM_COST) == tally.of(names.LLM_TOKENS) == 0
+
+
+def test_a_call_that_took_no_time_of_a_model_is_not_timed() -> None:
+    tally = Tally()
+    counts.of_call(tally, a_call(status=CallStatus.FAILED, duration_s=0.0, error_type="not-sent"))
+
+    assert tally.values == []
 
 
 def test_opening_a_run_counts_nothing() -> None:

@@ -12,7 +12,7 @@ from tierbus.contracts import Plan, Route, StepReleased, TaskStatus, VerdictKind
 from tierbus.result import result_of
 from tierbus.run import Run, StepStatus, advance, begin, close, finish, pending, rearm
 from tierbus.telemetry import context
-from tierbus.telemetry.ends import ended, ended_last
+from tierbus.telemetry.ends import ended, ended_last, ended_step
 from tierbus.telemetry.spans import Span
 
 ROOT = context.root_span(RUN)
@@ -56,7 +56,7 @@ def lives(plan: Plan, data: st.DataObject) -> list[Run]:
         if run is not states[-1]:
             states.append(run)
     if run.closing is not None and run.status is None:
-        late = [a_call(name, 9, attempt=1) for name in run.steps]
+        late = [a_call(name, 9) for name, state in run.steps.items() if state.released_at is not None]
         states.append(finish(run, [*run.calls, *late], now + 5).run)
     return states
 
@@ -158,6 +158,13 @@ def test_a_run_that_has_not_ended_cannot_be_told_again() -> None:
         ended_last(begin(new_run(), NOW).run)
 
 
+def test_a_step_that_has_not_ended_or_is_none_or_ended_with_its_task_is_not_told_alone() -> None:
+    assert ended_step(planned(diamond()), "split") == []
+    assert ended_step(planned(diamond()), "stray") == []
+    assert ended_step(planned(diamond()), None) == []
+    assert ended_step(ended_run(), "answer") == []
+
+
 @settings(max_examples=120, deadline=None)
 @given(plan=plans(), data=st.data())
 def test_over_a_whole_life_each_released_step_and_the_task_are_told_once(plan: Plan, data: st.DataObject) -> None:
@@ -175,5 +182,10 @@ def test_over_a_whole_life_each_released_step_and_the_task_are_told_once(plan: P
     assert ended_last(last) == found[-1], "told again in the same words"
     assert all(span.trace_id == RUN and span.start <= span.end for span in everything)
     assert all(span.parent_id == ROOT for span in everything[:-1])
+    live = [state for state in states if state.status is None]
+    for after, spans in zip(states, found, strict=True):
+        for name in steps_of(spans) if after.status is None else []:
+            for later in live[live.index(after) :]:
+                assert ended_step(later, name) == [span for span in spans if span.attributes["tierbus.step.id"] == name]
     if last.status is TaskStatus.SUCCEEDED:
         assert all(span.error is None for span in everything)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import structlog
 from tests.plans import NOW, RUN, new_run
-from tests.shared.telemetry.test_spans import CALLER, CALLER_TRACE
+from tests.shared.telemetry.test_spans import CALLER, CALLER_TRACE, a_call
 from tests.shared.telemetry.test_watch import EXECUTED, STEP, Bench, delivery, running, verdict
 
 from tierbus.contracts import CancelRequested, Priority, Task, TimerDue, VerdictKind, run_id
@@ -155,16 +155,36 @@ def test_what_is_learned_after_it_was_told_changes_nothing() -> None:
     assert handling.task == "t-1"
 
 
-def test_a_task_ends_only_with_its_root() -> None:
+def test_a_delivery_owes_what_ended_with_it() -> None:
     bench = Bench()
     before = running()
     with bench.handling(delivery(EXECUTED), "g") as handling:
         handling.read(EXECUTED)
-        assert not handling.ends_task
+        assert not handling.owes
         bench.changed(before, verdict(VerdictKind.ESCALATE, before), NOW + 5)
-        assert not handling.ends_task
+        assert not handling.owes
         bench.changed(before, verdict(VerdictKind.ACCEPT, before), NOW + 5)
-        assert handling.ends_task
+        assert handling.owes
+
+
+def test_a_delivery_owes_what_was_asked_in_it_until_it_is_handed_back() -> None:
+    bench = Bench()
+    with bench.handling(delivery(), "g") as handling:
+        handling.read(STEP)
+        bench.about(running())
+        bench.closed(a_call())
+        assert handling.owes
+        handling.hand_back()
+        assert not handling.owes
+
+
+def test_the_logs_of_a_task_name_it_as_its_subject_does() -> None:
+    bench = Bench()
+    task = Task(id="t-1", tenant="other", prompt="x")
+    with bench.handling(delivery(task, subject="tierbus.task.normal.acme"), "g") as handling:
+        handling.read(task)
+
+        assert bound().items() >= {"tenant": "acme", "task": "t-1", "trace_id": run_id("acme", "t-1")}.items()
 
 
 def test_whose_work_it_is_says_nothing_that_is_not_known() -> None:

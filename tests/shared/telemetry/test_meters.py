@@ -117,6 +117,16 @@ def test_the_bound_holds_over_all_metrics_together(meters: OtelMeters) -> None:
     assert sample.labels["tierbus_tenant_id"] == OTHER
 
 
+def test_tenants_that_are_reserved_keep_their_names_whoever_comes_first(meters: OtelMeters) -> None:
+    meters.reserve(["mine"])
+    for tenant in (*(f"t{number}" for number in range(TENANTS + 20)), "mine"):
+        meters.add(names.BASELINE, 1, {Attr.TENANT: tenant})
+
+    found = {sample.labels["tierbus_tenant_id"] for sample in scraped(meters, names.BASELINE.prometheus)}
+    assert "mine" in found
+    assert len(found) == TENANTS + 1
+
+
 def test_a_label_that_is_missing_is_a_mistake(meters: OtelMeters) -> None:
     with pytest.raises(KeyError):
         meters.add(names.TASKS, 1, {Attr.OUTCOME: "succeeded", Attr.ROUTE: "direct"})

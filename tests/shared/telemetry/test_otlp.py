@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from google.protobuf import json_format  # type: ignore[import-untyped] # it ships no types
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from tests.shared.telemetry.test_wire import parsed, span, spans
@@ -101,7 +101,7 @@ def test_links_name_trace_and_span() -> None:
     assert only(span(links=(Link("0d" * 16, "0e" * 8),)))["links"] == [{"traceId": "0d" * 16, "spanId": "0e" * 8}]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, phases=set(Phase) - {Phase.explain})
 @given(told=st.lists(spans, max_size=3))
 def test_both_writers_tell_the_same(told: list[Span]) -> None:
     """Over protobuf's own reader of JSON; the protobuf says besides that a span is sampled, and who its sender is."""
