@@ -171,6 +171,7 @@ class Stack:
             self._spawn("jaeger", command, stdout=log, stderr=log, cwd=self.data)
         try:
             self._wait(f"{ports.query_url}/api/v3/services", "jaeger")
+            self._check_alive()  # it may answer there and end because another of its ports is taken
         except Misconfigured as error:
             raise Misconfigured(f"{error}: {_last_line(path)}") from None
         self.jaeger_url, self.otlp_url = ports.query_url, ports.otlp_url
