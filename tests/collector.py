@@ -48,6 +48,7 @@ class Collector:
     url: str = ""
     taken: list[Seen] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    metrics: list[bytes] = field(default_factory=list)
 
     def trace(self, trace_id: str) -> list[Seen]:
         """The spans of a trace; one told twice in the same words is one, as in Jaeger."""
@@ -111,6 +112,8 @@ def collecting() -> Iterator[Collector]:
             if self.path == "/v1/traces":
                 collector.bodies.append(body)
                 collector.taken += _read(body)
+            elif self.path == "/v1/metrics":
+                collector.metrics.append(body)
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")

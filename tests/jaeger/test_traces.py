@@ -30,7 +30,7 @@ from tierbus.bus.topology import TASKS, WORK
 from tierbus.cli.jaeger import Ports, fetch, flat, shape
 from tierbus.cli.stack import Stack
 from tierbus.contracts import CallRecorded, Result, Role, Route, run_id
-from tierbus.telemetry.context import wait_span
+from tierbus.telemetry.context import trace_of, wait_span
 from tierbus.telemetry.wire import _part, _tag, _varint
 from tierbus.testing.sim.script import load_scenarios
 
@@ -416,7 +416,7 @@ def test_a_task_that_was_cancelled_before_it_came_has_a_root_and_no_orphans(
 
 def test_a_refused_task_has_a_root_that_says_why_and_no_orphans(lab: Watched) -> None:
     [rejected] = lab.submit({"id": "bad", "prompt": "  ", "budget_usd": "-1"}, "refused", 30.0)
-    identity = run_id("refused", "bad")
+    identity = trace_of(rejected.subject, None, join=False)
 
     spans = settled(lab.url, [identity])[identity]
 

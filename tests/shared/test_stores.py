@@ -1,5 +1,6 @@
 """The stores: what is promised holds in memory and in JetStream alike."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -243,6 +244,26 @@ class TestLedger:
         await stores.ledger.close(ended)
         assert await stores.ledger.last(call("c")) == ended
         assert await stores.ledger.last(call("d")) is None
+
+    async def test_a_call_is_closed_once_and_the_first_end_stands(self, stores: Stores) -> None:
+        await stores.ledger.claim(call("c"))
+        first = call("c", CallStatus.INTERRUPTED, cost_nano_usd=7)
+        assert await stores.ledger.close(first)
+        assert not await stores.ledger.close(call("c", CallStatus.FINISHED, cost_nano_usd=9))
+        assert await stores.ledger.last(call("c")) == first
+
+    async def test_the_same_end_said_again_is_still_its_own(self, stores: Stores) -> None:
+        await stores.ledger.claim(call("c"))
+        ended = call("c", CallStatus.FINISHED, cost_nano_usd=9)
+        assert await stores.ledger.close(ended)
+        assert await stores.ledger.close(ended)
+
+    async def test_of_two_that_close_a_call_at_once_one_wins(self, stores: Stores) -> None:
+        await stores.ledger.claim(call("c"))
+        ends = [call("c", CallStatus.INTERRUPTED, cost_nano_usd=cost) for cost in range(5)]
+        won = await asyncio.gather(*(stores.ledger.close(one) for one in ends))
+        assert won.count(True) == 1
+        assert await stores.ledger.last(call("c")) == ends[won.index(True)]
 
     async def test_the_calls_of_a_run_in_the_order_they_were_opened(self, stores: Stores) -> None:
         second, first, third = call("b", started_at=20.0), call("c", started_at=10.0), call("a", started_at=30.0)

@@ -14,14 +14,16 @@ MESSAGE_CHARS = 4000
 HIDDEN = "[redacted]"
 _VALUE = " (got "
 """What stands before a value in `contracts.explain`."""
-_KEY = r"[\w\-]*(?:api[-_ ]?key|access[-_]?key|secret|token(?!s)|passw(?:or)?d|passphrase|pwd|credential)[\w\-]*"
+_KEY = (
+    r"[\w\-]{0,32}(?:api[-_ ]?key|access[-_]?key|secret|token(?!s)|passw(?:or)?d|passphrase|pwd|credential)[\w\-]{0,32}"
+)
 _QUOTE = r"\\*[\"']"
 _SECRETS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*"),
     re.compile(r"(?i)\b(?:bearer|basic)\s+(?=\S*(?-i:[A-Z0-9=+/]))[A-Za-z0-9+/_\-.=]{8,}"),
     re.compile(
-        rf"(?i)(?<![A-Za-z0-9]){_KEY}(?:{_QUOTE})?\s*[:=]\s*"
+        rf"(?i)(?<![A-Za-z0-9_\-]){_KEY}(?:{_QUOTE})?\s*[:=]\s*"
         rf"(?:\\*\"(?:[^\"\\]|\\[^\"]|\\\"(?=[^\s,}}\]]))*(?:\\*\"|\Z)|'[^']*(?:'|\Z)|(?!\d+\b)[^\s,;\"']{{3,}})"
     ),
     re.compile(r"(?<=://)[^\s:/@]{1,128}:[^\s@]{1,256}(?=@)"),
@@ -63,7 +65,7 @@ def cut(text: str, chars: int = REASON_CHARS) -> str:
         whole = seen[: len(seen) - len(re.split(r"\s", seen)[-1])]
         seen = whole if len(whole) >= chars else seen
     short = redacted(seen)
-    return short if len(short) <= chars else f"{short[: chars - 1]}…"
+    return short if len(short) <= chars and len(seen) == len(text) else f"{short[: chars - 1]}…"
 
 
 def messages(question: Question, reply: Reply | None) -> dict[str, str]:

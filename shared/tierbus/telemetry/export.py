@@ -132,6 +132,7 @@ class Watched(SpanExporter):
             log.warning("telemetry.collector_away", collector=self._where, spans=count)
         elif self.away and not failed:
             log.info("telemetry.collector_back", collector=self._where, spans_lost=self.lost)
+            self.lost = 0
         self.away = failed
         with self._lock:
             self.dealt_with += count
@@ -198,13 +199,19 @@ class OtlpSink:
         )
         self._sampled = lru_cache(maxsize=4096)(self._sample)
         self._taken = 0
+        self._crowded = False
 
     def wants(self, trace_id: str) -> bool:
         """Whether there is room, and the sampler's word: that depends on the trace id alone, so every service says the same."""
-        if self._full:
-            self._exporter.lost += 1
-            return False
-        return self._sampled(trace_id)
+        return self._has_room() and self._sampled(trace_id)
+
+    def _has_room(self) -> bool:
+        """Says once in a while of congestion that there is none: spans that are not made cannot be counted."""
+        full = self._full
+        if full and not self._crowded and not self._exporter.away:
+            log.warning("telemetry.no_room", waiting=self._taken - self._exporter.dealt_with)
+        self._crowded = full
+        return not full
 
     def _sample(self, trace_id: str) -> bool:
         return self._sampler.should_sample(None, int(trace_id, 16), SCOPE).decision is Decision.RECORD_AND_SAMPLE
@@ -257,8 +264,8 @@ def quiet() -> None:
 
 def address(environ: Mapping[str, str], signal_endpoint: str) -> str:
     """Host and port of the collector, without what a URL may carry besides."""
-    parts = urlsplit(environ.get(signal_endpoint) or environ.get(ENDPOINT, ""))
-    return parts.netloc.rsplit("@", 1)[-1] or parts.path
+    given = environ.get(signal_endpoint) or environ.get(ENDPOINT, "")
+    return urlsplit(given if "//" in given else f"//{given}").netloc.rsplit("@", 1)[-1]
 
 
 def sink(service: str, version: str, environ: Mapping[str, str]) -> OtlpSink | None:

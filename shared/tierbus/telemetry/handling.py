@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import structlog
 
-from tierbus.contracts import Leg, Message, Result, Task, run_id
+from tierbus.contracts import Leg, Message, Result, StepExecuted, Task, run_id
 from tierbus.run import Run
 from tierbus.service import Delivery
 from tierbus.telemetry import context, spans
@@ -197,10 +197,15 @@ class Handling:
             return
         self.ended = True
         run = self.run
-        if self.delivery.again and not self.closed and run is not None:
-            told = any(isinstance(message, Result) for message in said)
-            self.closed = ended_last(run) if told and run.status is not None else ended_step(run, self._step)
+        if self.delivery.again and not self.closed and run is not None and not self.is_task:
+            self.closed = self._told_again(run, said)
         self._end(self, self.delivery.leg(self._ended_at or time.time()))
+
+    def _told_again(self, run: Run, said: Sequence[Message]) -> list[Span]:
+        """The same words need the same service: a step's end is the reviewer's, a task's end who says the result's."""
+        if run.status is not None and any(isinstance(message, Result) for message in said):
+            return ended_last(run)
+        return ended_step(run, self._step) if isinstance(self.message, StepExecuted) else []
 
     @property
     def _step(self) -> str | None:

@@ -50,6 +50,8 @@ def configure(service: str, *, level: str = "info", form: str = "auto", stream: 
         "faststream",
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for name in list(logging.root.manager.loggerDict):
+        _through_root(logging.getLogger(name))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -60,6 +62,12 @@ def configure(service: str, *, level: str = "info", form: str = "auto", stream: 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _through_root(logger: logging.Logger) -> None:
+    """FastStream, for one, gives its loggers handlers of their own: what they say would not be JSON."""
+    logger.handlers = []
+    logger.propagate = True
 
 
 def _named(service: str) -> Processor:

@@ -9,6 +9,7 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 
+from tierbus.errors import Misconfigured
 from tierbus.telemetry.export import PROTOCOL, quiet, resource, wanted
 from tierbus.telemetry.names import METRICS, SCOPE, Attr, Kind, Metric
 
@@ -79,11 +80,13 @@ class OtelMeters:
     def add(self, metric: Metric, amount: float, labels: Mapping[Attr, str]) -> None:
         """Count."""
         totals = self._totals[metric]
+        _declared(metric, labels)
         key = tuple(self._bounded(name, labels[name]) for name in metric.labels)
         totals[key] = totals.get(key, 0.0) + amount
 
     def record(self, metric: Metric, value: float, labels: Mapping[Attr, str]) -> None:
         """Add to a distribution."""
+        _declared(metric, labels)
         self._histograms[metric].record(value, {name: self._bounded(name, text) for name, text in labels.items()})
 
     def _bounded(self, name: Attr, text: str) -> str:
@@ -104,12 +107,19 @@ class OtelMeters:
         self._provider.shutdown(timeout_millis=3000)
 
 
+def _declared(metric: Metric, labels: Mapping[Attr, str]) -> None:
+    if len(labels) > len(metric.labels) or any(name not in metric.labels for name in labels):
+        raise ValueError(f"{metric.name} has the labels {metric.labels}, not {tuple(labels)}")
+
+
 def _exporter(environ: Mapping[str, str]) -> MetricExporter:
     protocol = environ.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") or environ.get(PROTOCOL) or "http/protobuf"
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
         return GrpcExporter()
+    if protocol != "http/protobuf":
+        raise Misconfigured(f"{PROTOCOL}={protocol!r} is none of http/protobuf, grpc")
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
     return OTLPMetricExporter()

@@ -5,13 +5,16 @@ import asyncio
 import pytest
 from tests.parts import Parts
 from tests.plans import RUN
+from tests.shared.telemetry.test_counts import Tally
 
 from tierbus import limits
-from tierbus.contracts import CallStatus, Role, Slot, Tier
+from tierbus.contracts import NANO, CallRecorded, CallStatus, Role, Slot, Tier
 from tierbus.errors import Cancelled, Unavailable
 from tierbus.ledger import desk as desk_module
+from tierbus.ledger.book import orphaned
 from tierbus.ledger.desk import Ask, Exhausted, Unaffordable
 from tierbus.llm.model import ProviderBusy, ProviderLost, ProviderRefused, Question, Turn
+from tierbus.telemetry.names import LLM_COST
 from tierbus.testing.scripted import reply
 
 SLOT = Slot(run=RUN, tenant="acme", step="answer", attempt=1, role=Role.EXECUTOR)
@@ -172,3 +175,78 @@ async def test_a_question_too_long_for_a_model_goes_to_one_that_holds_it() -> No
     await parts.desk.ask(ask(first=1, question=long))
 
     assert [spec.id for spec, _ in parts.models.asked] == ["claude-haiku-5-5"]
+
+
+async def test_a_late_answer_does_not_overwrite_what_the_run_was_billed() -> None:
+    """Somebody gave the call up while it was in flight: that record stands, in the ledger and in the output."""
+    parts = Parts()
+
+    def slow(_spec: object, _question: object) -> str:
+        [open_call] = parts.ledger.records
+        parts.ledger.records.append(orphaned(open_call, "open when the run ended"))
+        return "too late"
+
+    parts.models.script = slow
+    parts.models.__post_init__()
+
+    output = await parts.desk.ask(ask())
+
+    [standing] = await parts.ledger.of_run(RUN)
+    assert standing.status is CallStatus.INTERRUPTED
+    assert output.calls == (standing,)
+    assert parts.outputs.kept[SLOT.id].calls == (standing,)
+
+
+async def test_a_call_is_closed_and_told_even_if_the_work_is_stopped_meanwhile() -> None:
+    parts = Parts(["The answer."])
+    meters = Tally()
+    parts.desk._watch.meters = meters
+    held = asyncio.Event()
+    close = parts.ledger.close
+
+    async def slow_close(record: CallRecorded) -> bool:
+        await held.wait()
+        return await close(record)
+
+    parts.ledger.close = slow_close  # type: ignore[method-assign] # a bus that takes its time
+    asking = asyncio.ensure_future(parts.desk.ask(ask()))
+    while not parts.desk._settling:
+        await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert asking.cancelled()
+
+    held.set()
+    await parts.desk.settle_all()
+
+    [call] = await parts.ledger.of_run(RUN)
+    assert call.status is CallStatus.FINISHED
+    assert meters.of(LLM_COST) == pytest.approx((call.cost_nano_usd or 0) / NANO)
+
+
+async def test_an_adapter_that_breaks_leaves_no_open_call() -> None:
+    parts = Parts([RuntimeError("a bug")])
+
+    with pytest.raises(RuntimeError):
+        await parts.desk.ask(ask())
+
+    [call] = await parts.ledger.of_run(RUN)
+    assert (call.status, call.error_type) == (CallStatus.INTERRUPTED, "RuntimeError")
+    assert (call.cost_nano_usd or 0) > 0
+
+
+async def test_what_is_left_of_a_dead_worker_is_settled_and_handed_on() -> None:
+    parts = Parts([ProviderBusy("HTTP 529: overloaded"), RuntimeError("a bug")])
+    with pytest.raises(RuntimeError):
+        await parts.desk.ask(ask())
+    other = SLOT.model_copy(update={"attempt": 2})
+    open_call = parts.ledger.records[-1].model_copy(
+        update={"call": f"{SLOT.id}.7", "status": CallStatus.STARTED, "started_at": 2e9}
+    )
+    await parts.ledger.claim(open_call)
+
+    left = await parts.desk.leftovers(SLOT)
+
+    assert [call.status for call in left] == [CallStatus.FAILED, CallStatus.INTERRUPTED, CallStatus.INTERRUPTED]
+    assert left == tuple(await parts.ledger.of_run(RUN))
+    assert await parts.desk.leftovers(other) == ()

@@ -280,7 +280,7 @@ class TestRoom:
             assert time.monotonic() - began < 2.0
             assert out._exporter.lost == 4400
             assert not out.wants(TRACE), "what has no room need not be made"
-            assert out._exporter.lost == 4401, "and is counted as well"
+            assert out._exporter.lost == 4400, "and what is not made is not counted"
             way.free.set()
             await out.exported()
             assert out.wants(TRACE), "there is room again"
@@ -345,7 +345,6 @@ class TestAway:
 
         assert logs == []
 
-    @pytest.mark.xfail(strict=True, reason="the spans of an earlier absence are counted again")
     async def test_each_absence_counts_its_own_spans(self) -> None:
         way = FakeLine()
         with sending(way) as out, structlog.testing.capture_logs() as logs:
@@ -498,9 +497,6 @@ class TestAddress:
 
         assert address(environ, export.TRACES_ENDPOINT) == "other:4318"
 
-    @pytest.mark.xfail(
-        strict=True, reason="an endpoint without a scheme, as gRPC allows, loses its host, not its password"
-    )
     @pytest.mark.parametrize("url", ["collector:4317", "ada:hunter2@collector:4317"])
     def test_an_endpoint_without_a_scheme_is_host_and_port_too(self, url: str) -> None:
         assert address({"OTEL_EXPORTER_OTLP_ENDPOINT": url}, export.TRACES_ENDPOINT) == "collector:4317"

@@ -421,9 +421,6 @@ class TestStepsAgain:
 
         assert again.kept.told[1:] == bench.kept.told[2:] == [bench.kept.named("step 1")]
 
-    @pytest.mark.xfail(
-        strict=True, reason="an executor tells the end of a step again, as another service than its reviewer"
-    )
     def test_who_did_a_step_and_comes_again_leaves_its_end_to_who_judged_it(self) -> None:
         bench = Bench()
         step = STEP.model_copy(update={"step": "split"})
