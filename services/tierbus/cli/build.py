@@ -77,6 +77,7 @@ class _Warmer:
 def _give_back_memory() -> None:
     """Return what start-up freed to the system: reading the price data alone leaves 15 MB (glibc only, else nothing)."""
     gc.collect()
+    gc.freeze()  # modules and price data live as long as the process: the collector need not look at them again
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

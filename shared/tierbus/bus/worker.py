@@ -60,7 +60,8 @@ class Worker:
         self._publisher = publisher
         self._watch = watch or Watch()
         self._handle = service.handlers[consumer.message]
-        self._later: set[asyncio.Task[None]] = set()
+        self._owed: list[Msg] = []
+        self._acking: asyncio.Task[None] | None = None
 
     async def __call__(self, arrived: Received) -> None:
         """Handle one message to its end; only a stop of the process leaves it unsettled."""
@@ -92,20 +93,25 @@ class Worker:
         if handling is None or not handling.owes:
             await msg.ack()
             return
-        task = asyncio.create_task(self._ack_later(msg))
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        self._owed.append(msg)
+        if self._acking is None or self._acking.done():
+            self._acking = asyncio.create_task(self._ack_owed())
 
-    async def _ack_later(self, msg: Msg) -> None:
-        await self._watch.sink.exported()
-        try:
-            await msg.ack()
-        except NatsError as error:
-            log.warning("bus.not_acknowledged", subject=msg.subject, error=repr(error))
+    async def _ack_owed(self) -> None:
+        """One wait for all that are owed now, then one for those that came meanwhile."""
+        while self._owed:
+            owed, self._owed = self._owed, []
+            await self._watch.sink.exported()
+            for msg in owed:
+                try:
+                    await msg.ack()
+                except NatsError as error:
+                    log.warning("bus.not_acknowledged", subject=msg.subject, error=repr(error))
 
     async def settle_all(self) -> None:
         """Wait for the acknowledgements that are still to come."""
-        await asyncio.gather(*self._later)
+        if self._acking is not None:
+            await self._acking
 
     async def _settle(self, msg: Msg, delivery: Delivery, error: Exception) -> None:
         fate = settle(error, delivery.deliveries)

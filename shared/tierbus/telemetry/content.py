@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 
 from tierbus.errors import Rejected
 from tierbus.llm.model import Question, Reply
@@ -60,6 +61,16 @@ def _is_card(text: str) -> bool:
 
 def cut(text: str, chars: int = REASON_CHARS) -> str:
     """Redacted, and no longer than this. What is cut away is not looked at, so a long text costs no more than a short one."""
+    return _cut(text, chars) if len(text) <= chars else _shortened(text, chars)
+
+
+@lru_cache(maxsize=2048)
+def _cut(text: str, chars: int) -> str:
+    """Short reasons are said again and again."""
+    return _shortened(text, chars)
+
+
+def _shortened(text: str, chars: int) -> str:
     seen = text[: 2 * chars]
     if len(text) > len(seen):
         whole = seen[: len(seen) - len(re.split(r"\s", seen)[-1])]

@@ -7,6 +7,7 @@ did it, the one that finishes for a worker that died, and `tierbus trace`, which
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from tierbus.contracts import Slot
@@ -88,6 +89,7 @@ def anchor(run: Run, step: str | None) -> str:
     return step_span(run.id, step) if step in run.steps else root_span(run.id)
 
 
+@lru_cache(maxsize=4096)
 def span_id(*parts: object) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of the parts."""
     return _hash("/".join(map(str, parts)))[:16]

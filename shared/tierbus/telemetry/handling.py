@@ -65,14 +65,16 @@ class Handling:
         self.closed: list[Span] = []
         self.handed_back = False
         self.ended = False
+        self._wanted: bool | None = None
         self._ended_at: float | None = None
 
     @property
     def traced(self) -> bool:
         """Whether anybody wants its spans."""
+        if self._wanted is not None:
+            return self._wanted
         trace_id = self.trace_id
-        wanted = self.run is None or self.run.traced
-        return wanted and trace_id is not None and self._sink.wants(trace_id)
+        return trace_id is not None and self._sink.wants(trace_id)
 
     @property
     def run_id(self) -> str | None:
@@ -128,6 +130,7 @@ class Handling:
     def about(self, run: Run) -> None:
         """It is about this run."""
         self.run = run
+        self._wanted = run.traced and self._sink.wants(self.trace_id or "")
         structlog.contextvars.bind_contextvars(task=run.task, tenant=run.tenant, run=run.id, trace_id=self.trace_id)
 
     def changed(self, before: Run | None, after: Run, now: float) -> None:
