@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import structlog
 
-from tierbus.contracts import Leg, Message, Result, StepExecuted, Task, run_id
+from tierbus.contracts import Leg, Message, Model, Result, StepExecuted, Task, run_id
 from tierbus.run import Run
 from tierbus.service import Delivery
 from tierbus.telemetry import context, spans
@@ -43,6 +44,11 @@ def headers(message: Message) -> dict[str, str]:
     """The trace headers of a message that is said now."""
     handling = current()
     return handling.headers(message) if handling is not None else {}
+
+
+def _field(message: Model | None, name: str) -> Any:
+    """A field, or None where this kind of message has none; `getattr` takes ten times as long to find that out."""
+    return vars(message).get(name) if message is not None else None
 
 
 class Handling:
@@ -83,14 +89,15 @@ class Handling:
             return self.run.id
         if isinstance(self.message, Task):
             return run_id(self.tenant or "", self.message.id) if self.message.id else None
-        return getattr(self.message, "run", None)
+        run: str | None = _field(self.message, "run")
+        return run
 
     @property
     def trace_id(self) -> str | None:
         """The trace it belongs to: the run's own word, else what its sender's header says, else what follows from the run's id."""
         if self.refused is not None:
             return context.trace_of(self.refused, None, join=False)
-        if self.run is not None and self.run.trace_id:
+        if self.run is not None and self.run.trace_id is not None:
             return self.run.trace_id
         carried = None if self.is_task else self.caller
         if carried is not None:
@@ -121,9 +128,9 @@ class Handling:
     def read(self, message: Message) -> None:
         """The message could be read: what it names stands in every log line from here on."""
         self.message = message
-        found = {name: getattr(message, name, None) for name in _OF_MESSAGE}
+        found = {name: _field(message, name) for name in _OF_MESSAGE}
         if self.is_task:
-            found |= {"tenant": self.tenant, "task": getattr(message, "id", None)}
+            found |= {"tenant": self.tenant, "task": _field(message, "id")}
         named = {name: str(value) for name, value in found.items() if value is not None}
         structlog.contextvars.bind_contextvars(**{"trace_id": self.trace_id} if self.trace_id else {}, **named)
 
@@ -157,7 +164,7 @@ class Handling:
         """What a message said in it carries, so that who hears it knows where it hangs: on its step, or on the task."""
         if self.run is None or self.trace_id is None or not self.traced:
             return {}
-        step = getattr(message, "step", None)
+        step = _field(message, "step")
         parent = context.step_span(self.run.id, step) if step else context.root_span(self.run.id)
         return {
             context.TRACEPARENT: context.traceparent(self.trace_id, parent),
@@ -169,14 +176,15 @@ class Handling:
         """The task it is about."""
         if self.run is None and isinstance(self.message, Task):
             return self.message.id
-        return getattr(self.run or self.message, "task", None) or None
+        return _field(self.run or self.message, "task") or None
 
     @property
     def tenant(self) -> str | None:
         """Whose task it is about; for a task that is the subject's word."""
         if self.run is None and self.is_task:
             return self.delivery.subject.rsplit(".", 1)[-1]
-        return getattr(self.run or self.message, "tenant", None)
+        tenant: str | None = _field(self.run or self.message, "tenant")
+        return tenant
 
     def whose(self) -> dict[str, Value]:
         """Whose work it is, as attributes."""
@@ -186,7 +194,7 @@ class Handling:
                 Attr.TASK: self.task,
                 Attr.TENANT: self.tenant,
                 Attr.STEP: self._step,
-                Attr.ATTEMPT: getattr(self.message, "attempt", None),
+                Attr.ATTEMPT: _field(self.message, "attempt"),
                 Attr.TIER: tier.value if tier else None,
             }
         )
@@ -212,7 +220,8 @@ class Handling:
 
     @property
     def _step(self) -> str | None:
-        return getattr(self.message, "step", None)
+        step: str | None = _field(self.message, "step")
+        return step
 
     @property
     def owes(self) -> bool:

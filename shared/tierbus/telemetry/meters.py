@@ -35,9 +35,10 @@ class OtelMeters:
             exemplar_filter=AlwaysOffExemplarFilter(),
         )
         self._tenants: set[str] = set()
-        self._totals: dict[Metric, dict[tuple[str, ...], float]] = {}
+        self._totals: dict[str, dict[tuple[str, ...], float]] = {}
         self._readings: dict[Metric, list[Callable[[], Iterable[Reading]]]] = {}
-        self._histograms = {metric: self._made(metric) for metric in METRICS if metric.kind is Kind.HISTOGRAM}
+        self._labels = {metric.name: frozenset(metric.labels) for metric in METRICS}
+        self._histograms = {metric.name: self._made(metric) for metric in METRICS if metric.kind is Kind.HISTOGRAM}
         for metric in METRICS:
             if metric.kind is not Kind.HISTOGRAM:
                 self._observe(metric)
@@ -55,7 +56,7 @@ class OtelMeters:
         if metric.kind is Kind.GAUGE:
             meter.create_observable_gauge(metric.name, [self._observer(metric)], metric.unit, metric.about)
             return
-        totals = self._totals[metric] = {}
+        totals = self._totals[metric.name] = {}
         self._readings[metric].append(
             lambda: [(total, dict(zip(metric.labels, values, strict=True))) for values, total in list(totals.items())]
         )
@@ -79,15 +80,19 @@ class OtelMeters:
 
     def add(self, metric: Metric, amount: float, labels: Mapping[Attr, str]) -> None:
         """Count."""
-        totals = self._totals[metric]
-        _declared(metric, labels)
+        totals = self._totals[metric.name]
+        self._check(metric, labels)
         key = tuple(self._bounded(name, labels[name]) for name in metric.labels)
         totals[key] = totals.get(key, 0.0) + amount
 
     def record(self, metric: Metric, value: float, labels: Mapping[Attr, str]) -> None:
         """Add to a distribution."""
-        _declared(metric, labels)
-        self._histograms[metric].record(value, {name: self._bounded(name, text) for name, text in labels.items()})
+        self._check(metric, labels)
+        self._histograms[metric.name].record(value, {name: self._bounded(name, text) for name, text in labels.items()})
+
+    def _check(self, metric: Metric, labels: Mapping[Attr, str]) -> None:
+        if not self._labels[metric.name].issuperset(labels):
+            raise ValueError(f"{metric.name} has the labels {metric.labels}, not {tuple(labels)}")
 
     def _bounded(self, name: Attr, text: str) -> str:
         """The label's text; of tenants only so many keep their name."""
@@ -105,11 +110,6 @@ class OtelMeters:
     def close(self) -> None:
         """Push what is left and stop."""
         self._provider.shutdown(timeout_millis=3000)
-
-
-def _declared(metric: Metric, labels: Mapping[Attr, str]) -> None:
-    if len(labels) > len(metric.labels) or any(name not in metric.labels for name in labels):
-        raise ValueError(f"{metric.name} has the labels {metric.labels}, not {tuple(labels)}")
 
 
 def _exporter(environ: Mapping[str, str]) -> MetricExporter:
