@@ -63,7 +63,7 @@ class Publisher:
 
     async def _say(self, message: Message) -> None:
         if isinstance(message, _PROGRESS):
-            await self._nc.publish(message.subject, encode(message), headers={MSG_ID: message.key, **headers(message)})
+            await self._nc.publish(message.subject, encode(message), headers={MSG_ID: message.key})
         elif isinstance(message, Result):
             await self._say_once(message)
         elif isinstance(message, TimerSet):

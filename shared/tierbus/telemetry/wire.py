@@ -11,7 +11,7 @@ from functools import lru_cache
 from tierbus.telemetry.names import SCOPE
 from tierbus.telemetry.spans import Link, Span, SpanEvent, SpanKind, Value
 
-CACHED_CHARS = 64
+CACHED_CHARS = 256
 """Longer texts are seldom said twice, and would be kept in memory."""
 _KINDS = {SpanKind.INTERNAL: 1, SpanKind.CLIENT: 3, SpanKind.CONSUMER: 5}
 _ERROR = 2
