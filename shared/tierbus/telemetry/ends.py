@@ -9,6 +9,17 @@ from tierbus.telemetry import spans
 from tierbus.telemetry.spans import Span, Story
 
 
+def anything_ended(before: Run | None, after: Run) -> bool:
+    """Whether a change ended a step or the task."""
+    if after.status is not None:
+        return True
+    known = before.steps if before else {}
+    return any(
+        state.ended_at is not None and (name not in known or known[name].ended_at is None)
+        for name, state in after.steps.items()
+    )
+
+
 def ended(before: Run | None, after: Run, result: Result | None) -> list[Span]:
     """What ended when `after` was written over `before`; with the task, whose `result` is given, all steps still open."""
     known = {name for name, state in (before.steps.items() if before else ()) if state.ended_at is not None}

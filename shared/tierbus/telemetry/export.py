@@ -24,6 +24,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from tierbus.errors import Misconfigured
 from tierbus.telemetry.names import SCOPE
+from tierbus.telemetry.sinks import Make
 from tierbus.telemetry.spans import Span, Value
 from tierbus.telemetry.wire import request
 
@@ -92,13 +93,13 @@ def line(environ: Mapping[str, str]) -> Line:
 
 
 class Queued:
-    """A span in the SDK's queue, which asks for nothing but whether it is sampled."""
+    """Spans to be made, in the SDK's queue, which asks for nothing but whether they are sampled."""
 
-    __slots__ = ("span",)
+    __slots__ = ("make",)
     context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 
-    def __init__(self, span: Span) -> None:
-        self.span = span
+    def __init__(self, make: Make) -> None:
+        self.make = make
 
 
 class Watched(SpanExporter):
@@ -116,9 +117,10 @@ class Watched(SpanExporter):
         self.lost = 0
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
-        """Send a batch of `Queued`; what fails is dropped and counted."""
+        """Make and send a batch of `Queued`; what fails is dropped and counted."""
         try:
-            sent = self._line.send(request([queued.span for queued in spans], self._who, self._version))
+            made = [span for queued in spans for span in queued.make()]
+            sent = self._line.send(request(made, self._who, self._version))
         except Exception as error:  # noqa: BLE001 - whatever it is, work goes on
             log.warning("telemetry.exporter_broke", error=repr(error))
             sent = False
@@ -221,12 +223,16 @@ class OtlpSink:
         return self._taken - self._exporter.dealt_with >= (AWAY_SPANS if self._exporter.away else self._room)
 
     def emit(self, span: Span) -> None:
-        """Queue a span, or drop it where there is no room."""
+        """Queue a span."""
+        self.later(lambda: (span,))
+
+    def later(self, make: Make) -> None:
+        """Queue spans to be made, or drop them where there is no room."""
         if self._full:
             self._exporter.lost += 1
             return
         self._taken += 1
-        self._queue.on_end(Queued(span))  # type: ignore[arg-type] # it is handed on to `Watched`, which knows it
+        self._queue.on_end(Queued(make))  # type: ignore[arg-type] # it is handed on to `Watched`, which knows it
 
     async def exported(self) -> None:
         """Wait until everything taken so far was sent or given up, 5 s at most."""

@@ -14,8 +14,8 @@ from tierbus.telemetry import context, spans
 from tierbus.telemetry.counts import new_attempts
 from tierbus.telemetry.ends import ended_last, ended_step
 from tierbus.telemetry.names import Attr
-from tierbus.telemetry.sinks import Sink
-from tierbus.telemetry.spans import Span, SpanEvent, Value, queue_of, tier_of
+from tierbus.telemetry.sinks import Make, Sink
+from tierbus.telemetry.spans import Link, Span, SpanEvent, Value, queue_of, tier_of
 
 TASK_QUEUE = "tierbus.task"
 _OF_MESSAGE = ("tenant", "run", "task", "step", "attempt")
@@ -64,11 +64,12 @@ class Handling:
         self.message: Message | None = None
         self.run: Run | None = None
         self.attributes: dict[str, Value] = {}
-        self.events: list[SpanEvent] = []
         self.error: str | None = None
         self.refused: str | None = None
-        self.asked: list[Span] = []
-        self.closed: list[Span] = []
+        self.asked: list[Make] = []
+        self.calls: list[str] = []
+        self.closed: list[Make] = []
+        self._changes: list[tuple[Run | None, Run, float]] = []
         self.handed_back = False
         self.ended = False
         self._wanted: bool | None = None
@@ -144,21 +145,14 @@ class Handling:
         """It changed a run's state at `now`: its work ends there, what follows is said after it."""
         self.about(after)
         self._ended_at = now
-        if not self.traced:
-            return
-        if before is None and after.decision is not None:
-            self.attributes |= spans.route_attributes(after.decision)
-        if before is not None and before.planning and after.planned is not None:
-            self.attributes |= spans.plan_attributes(len(after.steps), after.fallback, repaired=after.repaired)
-        for _name, attempt in new_attempts(before, after):
-            self.attributes |= spans.verdict_attributes(attempt.verdict)
-            self.attributes[Attr.ATTEMPT_OUTCOME] = attempt.outcome.value
-            self.events.append(spans.evaluation(attempt.verdict, now))
+        if self.traced:
+            self._changes.append((before, after, now))
 
     def hand_back(self) -> None:
         """It goes back to the queue: what was asked in it is told by the next delivery, which finds it in the ledger."""
         self.handed_back = True
         self.asked.clear()
+        self.calls.clear()
 
     def headers(self, message: Message) -> dict[str, str]:
         """What a message said in it carries, so that who hears it knows where it hangs: on its step, or on the task."""
@@ -186,6 +180,40 @@ class Handling:
         tenant: str | None = _field(self.run or self.message, "tenant")
         return tenant
 
+    def spans(self, leg: Leg, instance: str, told: Sequence[Make]) -> list[Span]:
+        """All there is to tell of it, once it has ended: its wait, its work, and what was asked in it or ended with it."""
+        trace_id, parent = self.trace_id or "", self.parent or ""
+        wait = spans.of_wait(leg, trace_id, parent, self.queue, self.task)
+        attributes, events = self._described()
+        producer = self.delivery.headers.get(context.PRODUCER, "")
+        work = spans.of_process(
+            leg,
+            trace_id,
+            parent,
+            self.queue,
+            {Attr.GROUP: self.group, Attr.INSTANCE: instance, **self.whose(), **attributes, **self.attributes},
+            links=(Link(trace_id, producer),) if len(producer) == len(self.span_id) else (),
+            events=tuple(events),
+            error=self.error,
+        )
+        made = [span for make in told for span in make()]
+        return [wait, work, *made] if wait is not None else [work, *made]
+
+    def _described(self) -> tuple[dict[str, Value], list[SpanEvent]]:
+        """What its changes of state say about it: the route, the plan, the verdict."""
+        attributes: dict[str, Value] = {}
+        events: list[SpanEvent] = []
+        for before, after, now in self._changes:
+            if before is None and after.decision is not None:
+                attributes |= spans.route_attributes(after.decision)
+            if before is not None and before.planning and after.planned is not None:
+                attributes |= spans.plan_attributes(len(after.steps), after.fallback, repaired=after.repaired)
+            for _name, attempt in new_attempts(before, after):
+                attributes |= spans.verdict_attributes(attempt.verdict)
+                attributes[Attr.ATTEMPT_OUTCOME] = attempt.outcome.value
+                events.append(spans.evaluation(attempt.verdict, now))
+        return attributes, events
+
     def whose(self) -> dict[str, Value]:
         """Whose work it is, as attributes."""
         tier = tier_of(self.delivery.subject)
@@ -209,7 +237,8 @@ class Handling:
         self.ended = True
         run = self.run
         if self.delivery.again and not self.closed and run is not None and not self.is_task:
-            self.closed = self._told_again(run, said)
+            again = self._told_again(run, said)
+            self.closed = [lambda: again] if again else []
         self._end(self, self.delivery.leg(self._ended_at or time.time()))
 
     def _told_again(self, run: Run, said: Sequence[Message]) -> list[Span]:

@@ -1,12 +1,13 @@
 """Where spans and measurements go, as protocols; and a place that keeps nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from tierbus.telemetry.names import Attr, Metric
 from tierbus.telemetry.spans import Span
 
 Labels = Mapping[Attr, str]
+Make = Callable[[], Iterable[Span]]
 
 
 class Sink(Protocol):
@@ -16,8 +17,8 @@ class Sink(Protocol):
         """Whether this trace is sampled."""
         ...
 
-    def emit(self, span: Span) -> None:
-        """Take a span; never waits, never raises."""
+    def later(self, make: Make) -> None:
+        """Take spans that are made when they are sent: a busy event loop has better things to do. Never waits, never raises."""
         ...
 
     async def exported(self) -> None:
@@ -43,7 +44,7 @@ class Nowhere:
     def wants(self, trace_id: str) -> bool:  # noqa: ARG002 - the protocol's
         return False
 
-    def emit(self, span: Span) -> None:
+    def later(self, make: Make) -> None:
         """Nothing."""
 
     async def exported(self) -> None:

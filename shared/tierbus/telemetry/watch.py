@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from tierbus.contracts import GIVEN_UP, CallRecorded, Leg, Message, Slot, TaskRejected
 from tierbus.llm.model import Question, Reply
@@ -16,14 +17,13 @@ from tierbus.run import Run
 from tierbus.service import Delivery
 from tierbus.telemetry import context, counts, names, spans
 from tierbus.telemetry.content import Capture, bare, bare_reasons, cut, messages
-from tierbus.telemetry.ends import ended
+from tierbus.telemetry.ends import anything_ended, ended
 from tierbus.telemetry.handling import Handling, current, enter
 from tierbus.telemetry.names import Attr, SpanName
-from tierbus.telemetry.sinks import Meters, Nowhere, Sink
+from tierbus.telemetry.sinks import Make, Meters, Nowhere, Sink
 from tierbus.telemetry.spans import Link, Span, SpanEvent, Value
 
 _REASONS = frozenset({Attr.VERDICT_REASON, Attr.REASON, Attr.EVALUATION_WHY, Attr.PLAN_FALLBACK, Attr.ROUTE_CAUSE})
-_ID_CHARS = 16
 TOLD_CALLS = 10_000
 """Calls whose spans this process remembers to have told: a message may come again though it was handled."""
 
@@ -69,27 +69,10 @@ class Watch:
             self.meters.record(names.QUEUE_WAIT, max(0.0, leg.began_at - leg.published_at), queue)
         else:
             self.meters.add(names.REDELIVERIES, 1, queue)
-        trace_id, parent = handling.trace_id, handling.parent
-        if trace_id is None or parent is None or not handling.traced:
-            return
-        whose = handling.whose()
-        wait = spans.of_wait(leg, trace_id, parent, handling.queue, handling.task)
-        if wait is not None:
-            self._emit(wait)
-        producer = handling.delivery.headers.get(context.PRODUCER, "")
-        work = spans.of_process(
-            leg,
-            trace_id,
-            parent,
-            handling.queue,
-            {Attr.GROUP: handling.group, Attr.INSTANCE: self._instance, **whose, **handling.attributes},
-            links=(Link(trace_id, producer),) if len(producer) == _ID_CHARS else (),
-            events=tuple(handling.events),
-            error=handling.error,
-        )
-        for span in (work, *handling.asked, *handling.closed):
-            self._emit(span)
-        self._told.add(call for span in handling.asked if (call := span.attributes.get(Attr.CALL)))
+        if handling.trace_id is not None and handling.parent is not None and handling.traced:
+            self._told.add(handling.calls)
+            told = (*handling.asked, *handling.closed)
+            self._later(partial(handling.spans, leg, self._instance, told))
 
     def settled(self, fate: str) -> None:
         """What became of the delivery in hand."""
@@ -145,19 +128,18 @@ class Watch:
         }
         caller = handling.caller
         delivery = handling.delivery
-        handling.closed.append(
-            Span(
-                name=SpanName.REJECTED,
-                trace_id=handling.trace_id or "",
-                span_id=handling.parent or "",
-                parent_id=None,
-                start=min(delivery.published_at or delivery.received_at, delivery.received_at),
-                end=message.at,
-                attributes=spans.present(told),
-                links=(Link(caller.trace_id, caller.span_id),) if caller else (),
-                error=why,
-            )
+        root = Span(
+            name=SpanName.REJECTED,
+            trace_id=handling.trace_id or "",
+            span_id=handling.parent or "",
+            parent_id=None,
+            start=min(delivery.published_at or delivery.received_at, delivery.received_at),
+            end=message.at,
+            attributes=spans.present(told),
+            links=(Link(caller.trace_id, caller.span_id),) if caller else (),
+            error=why,
         )
+        handling.closed.append(lambda: (root,))
 
     def about(self, run: Run) -> None:
         """The delivery in hand is about this run."""
@@ -181,15 +163,14 @@ class Watch:
                 self._asked(handling, slot, tier, identity, start)
 
     def _asked(self, handling: Handling, slot: Slot, tier: str, identity: str, start: float) -> None:
-        about: dict[str, Value] = {
-            **handling.whose(),
-            Attr.TIER: tier,
-            Attr.STEP: slot.step,
-            Attr.ATTEMPT: slot.attempt,
-        }
-        trace_id = handling.trace_id or ""
-        ask = spans.of_ask(slot.role, trace_id, identity, handling.span_id, start, time.time(), about)
-        handling.asked.append(ask)
+        about: dict[str, Value] = {Attr.TIER: tier, Attr.STEP: slot.step, Attr.ATTEMPT: slot.attempt}
+        trace_id, end = handling.trace_id or "", time.time()
+
+        def made() -> tuple[Span, ...]:
+            whose = {**handling.whose(), **about}
+            return (spans.of_ask(slot.role, trace_id, identity, handling.span_id, start, end, whose),)
+
+        handling.asked.append(made)
 
     def closed(self, call: CallRecorded, question: Question | None = None, reply: Reply | None = None) -> None:
         """A call has its last record in the ledger: whoever writes that counts it and tells of it, once."""
@@ -211,11 +192,16 @@ class Watch:
         given_up = call.error_type == GIVEN_UP
         if handling is not None and handling.handed_back and handling.ended and not given_up:
             return
-        span = spans.of_call(call, trace_id, run.steps if run else (), content)
+        steps = run.steps if run else {}
+
+        def made() -> tuple[Span, ...]:
+            return (spans.of_call(call, trace_id, steps, content),)
+
         if handling is None or handling.ended or given_up:
-            self._emit(span)
+            self._later(made)
         else:
-            handling.asked.append(span)
+            handling.asked.append(made)
+            handling.calls.append(call.call)
 
     def changed(self, before: Run | None, after: Run, now: float) -> None:
         """A run's state was written over an older one at `now`; the writer that won tells of it, so it is told once."""
@@ -229,15 +215,16 @@ class Watch:
         trace_id = after.trace_id or context.trace_of(after.id, None, join=False)
         if not after.traced or not self.sink.wants(trace_id):
             return
-        closed = ended(before, after, result)
+        if not anything_ended(before, after):
+            return
+        made = partial(ended, before, after, result)
         if handling is not None:
-            handling.closed += closed
+            handling.closed.append(made)
         if handling is None or handling.ended:
-            for span in closed:
-                self._emit(span)
+            self._later(made)
 
-    def _emit(self, span: Span) -> None:
-        self.sink.emit(_bare(span) if self._capture is Capture.NONE else span)
+    def _later(self, make: Make) -> None:
+        self.sink.later((lambda: map(_bare, make())) if self._capture is Capture.NONE else make)
 
 
 class Recent:

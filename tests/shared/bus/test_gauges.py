@@ -28,6 +28,7 @@ from tierbus.run import advance, begin
 from tierbus.service import Delivery, Service
 from tierbus.settings import Settings
 from tierbus.telemetry.meters import OtelMeters
+from tierbus.telemetry.sinks import Make
 from tierbus.telemetry.spans import Span
 from tierbus.telemetry.watch import Watch
 
@@ -199,8 +200,8 @@ class Slow:
     def wants(self, trace_id: str) -> bool:
         return bool(trace_id)
 
-    def emit(self, span: Span) -> None:
-        self.told.append(span)
+    def later(self, make: Make) -> None:
+        self.told += make()
 
     async def exported(self) -> None:
         self.asked += 1

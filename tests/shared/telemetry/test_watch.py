@@ -41,6 +41,7 @@ from tierbus.telemetry.content import Capture
 from tierbus.telemetry.ends import ended_last
 from tierbus.telemetry.handling import current, headers
 from tierbus.telemetry.names import Attr
+from tierbus.telemetry.sinks import Make
 from tierbus.telemetry.spans import Link, Span
 from tierbus.telemetry.watch import Watch
 
@@ -65,8 +66,8 @@ class Keeping:
         assert len(trace_id) == 32
         return not self.deaf
 
-    def emit(self, span: Span) -> None:
-        self.told.append(span)
+    def later(self, make: Make) -> None:
+        self.told += make()
 
     async def exported(self) -> None:
         """At once."""
