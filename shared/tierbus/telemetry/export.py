@@ -36,10 +36,10 @@ METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 DELAY_MS = 500
 """Spans leave this often unless OTEL_BSP_SCHEDULE_DELAY says otherwise: a killed process loses what is younger."""
-QUEUE_SPANS = 4096
-BATCH_SPANS = 512
-AWAY_SPANS = 1024
-"""Spans that wait for a collector, and for one that does not answer: what is beyond that is dropped before it is made."""
+QUEUE_DELIVERIES = 2048
+BATCH_DELIVERIES = 128
+AWAY_DELIVERIES = 512
+"""Deliveries whose spans wait for a collector, and for one that does not answer; more are dropped before they are made."""
 EXPORTED_WITHIN_S = 5.0
 FLUSH_S = 5.0
 
@@ -192,12 +192,12 @@ class OtlpSink:
         told = {name: value for name, value in who.attributes.items() if isinstance(value, str | int | float | bool)}
         self._exporter = Watched(line, told, version, where)
         self._sampler = TracerProvider(resource=who, shutdown_on_exit=False).sampler
-        self._room = int(_number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_SPANS))
+        self._room = int(_number("OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_DELIVERIES))
         self._queue = BatchSpanProcessor(
             self._exporter,
             max_queue_size=self._room,
             schedule_delay_millis=_number("OTEL_BSP_SCHEDULE_DELAY", DELAY_MS),
-            max_export_batch_size=min(self._room, int(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_SPANS))),
+            max_export_batch_size=min(self._room, int(_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_DELIVERIES))),
         )
         self._sampled = lru_cache(maxsize=4096)(self._sample)
         self._taken = 0
@@ -220,7 +220,7 @@ class OtlpSink:
 
     @property
     def _full(self) -> bool:
-        return self._taken - self._exporter.dealt_with >= (AWAY_SPANS if self._exporter.away else self._room)
+        return self._taken - self._exporter.dealt_with >= (AWAY_DELIVERIES if self._exporter.away else self._room)
 
     def emit(self, span: Span) -> None:
         """Queue a span."""

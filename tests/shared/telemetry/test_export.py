@@ -287,7 +287,7 @@ class TestRoom:
         assert way.names == [str(number) for number in range(600)]
 
     async def test_for_a_collector_that_is_away_less_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(export, "AWAY_SPANS", 10)
+        monkeypatch.setattr(export, "AWAY_DELIVERIES", 10)
         way = FakeLine(up=False)
         with sending(way) as out, structlog.testing.capture_logs():
             out.emit(a_span("first"))
@@ -322,7 +322,7 @@ class TestRoom:
     def test_an_empty_setting_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "")
         with sending(FakeLine()) as out:
-            assert out._room == export.QUEUE_SPANS
+            assert out._room == export.QUEUE_DELIVERIES
 
 
 class TestAway:
