@@ -12,6 +12,7 @@ import structlog
 from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, TaskStatus
 from tierbus.errors import Conflict, Unavailable
 from tierbus.ledger.book import orphaned
+from tierbus.ledger.closing import close as close_call
 from tierbus.result import result_of
 from tierbus.run import Change, Run, close, finish, pending
 from tierbus.stores import Ledger, RunStore
@@ -50,11 +51,24 @@ class Runs:
         Raises:
             Unavailable: there is none (yet).
         """
-        found = await self.store.read(run)
+        found = await self.find(run)
         if found is None:
             raise Unavailable(f"run {run!r} has no state")
-        self.about(found[0])
         return found
+
+    async def find(self, run: str) -> tuple[Run, int] | None:
+        """The state and its revision, or None where there is none."""
+        found = await self.store.read(run)
+        if found is not None:
+            self.about(found[0])
+        return found
+
+    async def awaits(self, run: Run, revision: int, step: str, attempt: int) -> bool:
+        """Whether a run that waited for this attempt at `revision` still does; it is read again only if it was written since."""
+        if await self.store.revision(run.id) == revision:
+            return True
+        current, _ = await self.read(run.id)
+        return current.awaits(step, attempt)
 
     def about(self, run: Run) -> None:
         """The message in hand is about this run: its logs and spans say so from here on."""
@@ -125,11 +139,7 @@ class Runs:
         """The call as it stands once nobody waits for it any longer."""
         if call.status is not CallStatus.STARTED:
             return call
-        given_up = orphaned(call, "open when the run ended", GIVEN_UP)
-        if await self._ledger.close(given_up):
-            self._watch.closed(given_up)
-            return given_up
-        return await self._ledger.last(call) or given_up
+        return await close_call(self._ledger, self._watch, orphaned(call, "open when the run ended", GIVEN_UP))
 
     async def settle(self, run_id: str) -> tuple[CallRecorded, ...]:
         """Every call of a run that is over, open ones given up."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 
 from tierbus import prompts
-from tierbus.contracts import CallRecorded, Content, Expects, Slot, Tier, spent
+from tierbus.contracts import CallRecorded, Content, Expects, Role, Slot, StepExecuted, StepReleased, Tier, spent
 from tierbus.llm.model import Question, Turn
 from tierbus.run import Run, StepState
 from tierbus.stores import Texts
@@ -77,18 +77,14 @@ def max_output(catalog: Catalog, tier: Tier, cap: int = 8192) -> int:
     return min(cap, *(spec.max_output for spec in catalog.tiers[tier]), cap)
 
 
-def slot_of(run: Run, state: StepState, role: str, ask: int = 0) -> Slot:
+def slot_of(run: Run, state: StepState, role: Role, ask: int = 0) -> Slot:
     """The slot of a question about the step's current attempt."""
-    return Slot.model_validate(
-        {
-            "run": run.id,
-            "tenant": run.tenant,
-            "step": state.spec.id,
-            "attempt": state.attempt,
-            "role": role,
-            "ask": ask,
-        }
-    )
+    return Slot(run=run.id, tenant=run.tenant, step=state.spec.id, attempt=state.attempt, role=role, ask=ask)
+
+
+def attempt_slot(run: Run, about: StepReleased | StepExecuted, role: Role) -> Slot:
+    """The first slot of the attempt that a message is about, which need not be the step's current one."""
+    return Slot(run=run.id, tenant=run.tenant, step=about.step, attempt=about.attempt, role=role)
 
 
 def budget_left(run: Run, calls: Iterable[CallRecorded] = ()) -> int | None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -13,7 +14,6 @@ from tierbus.contracts import (
     Message,
     Outcome,
     Role,
-    Slot,
     StepExecuted,
     StepReleased,
     StepStarted,
@@ -28,7 +28,7 @@ from tierbus.runs import Runs
 from tierbus.service import Delivery, Service
 from tierbus.stores import Output, Texts
 from tierbus.tiers.catalog import Catalog
-from tierbus.work import budget_left, max_output, question, slot_of
+from tierbus.work import attempt_slot, budget_left, max_output, question, slot_of
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ class Executor:
         if not run.awaits(step.step, step.attempt):
             log.info("executor.stale_step", status=run.status)
             if delivery.again:
-                await self.desk.leftovers(_slot(run, step))
+                await self.desk.leftovers(attempt_slot(run, step, Role.EXECUTOR))
             return []
         await self.tell(
             StepStarted(
@@ -93,8 +93,8 @@ class Executor:
 
     async def give_up(self, step: StepReleased, delivery: Delivery, error: Exception) -> list[Message]:
         """The step was tried too often: the reviewer decides what becomes of it."""
-        known = await self.runs.store.revision(step.run)
-        calls = await self.desk.leftovers(_slot((await self.runs.read(step.run))[0], step)) if known else ()
+        found = await self.runs.find(step.run)
+        calls = await self.desk.leftovers(attempt_slot(found[0], step, Role.EXECUTOR)) if found else ()
         detail = f"given up after {delivery.deliveries} deliveries: {error}"[:500]
         done = _Done(Outcome.UNAVAILABLE, detail=detail, calls=calls)
         return [_executed(step, done, delivery)]
@@ -134,7 +134,7 @@ class _Attempt:
             question=asked,
             priority=self.run.priority,
             budget_nano_usd=budget_left(self.run, before),
-            wanted=self._wanted,
+            wanted=partial(self.parts.runs.awaits, self.run, self.revision, self.step.step, self.step.attempt),
             again=self.delivery.again,
         )
         try:
@@ -142,13 +142,6 @@ class _Attempt:
         except (Exhausted, Unaffordable) as error:
             error.calls = (*before, *error.calls)
             raise
-
-    async def _wanted(self) -> bool:
-        """Whether the run still waits for this attempt; its state is read again only if somebody wrote it since."""
-        if await self.parts.runs.store.revision(self.run.id) == self.revision:
-            return True
-        current, _ = await self.parts.runs.read(self.run.id)
-        return current.awaits(self.step.step, self.step.attempt)
 
     async def _done(self, found: Read, output: Output, calls: tuple[CallRecorded, ...]) -> _Done:
         content = await self.parts.texts.keep(found.content) if found.content else None
@@ -164,10 +157,6 @@ def _repair(asked: Question, answer: str, errors: tuple[str, ...]) -> Question:
         json_schema=asked.json_schema,
         max_output=asked.max_output,
     )
-
-
-def _slot(run: Run, step: StepReleased) -> Slot:
-    return Slot(run=run.id, tenant=run.tenant, step=step.step, attempt=step.attempt, role=Role.EXECUTOR)
 
 
 def _executed(step: StepReleased, done: _Done, delivery: Delivery) -> StepExecuted:

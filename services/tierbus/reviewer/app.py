@@ -1,8 +1,8 @@
 """Wiring of the reviewer: what it does with each message."""
 
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -42,7 +42,8 @@ class Reviewer:
                 await self.ladder.leftovers(run, executed)
             return said(run)
         try:
-            review = await self.ladder.review(run, executed, again=delivery.again, wanted=self._wanted(executed))
+            wanted = partial(self.runs.awaits, run, revision, executed.step, executed.attempt)
+            review = await self.ladder.review(run, executed, again=delivery.again, wanted=wanted)
         except Cancelled:
             return await self.runs.try_finish(run.id)
         judged = _judged(executed, review, executed.queue_s + delivery.queue_s)
@@ -52,15 +53,6 @@ class Reviewer:
             read=(run, revision),
         )
 
-    def _wanted(self, executed: StepExecuted) -> Callable[[], Awaitable[bool]]:
-        """Whether the run still waits for this attempt to be judged."""
-
-        async def wanted() -> bool:
-            run, _ = await self.runs.read(executed.run)
-            return run.awaits(executed.step, executed.attempt)
-
-        return wanted
-
     async def give_up(self, executed: StepExecuted, _delivery: Delivery, error: Exception) -> list[Message]:
         """The attempt could not be judged: the task ends, with the reason."""
         reason = f"step {executed.step!r} could not be reviewed: {type(error).__name__}: {error}"
@@ -68,9 +60,10 @@ class Reviewer:
 
     async def on_due(self, due: TimerDue, _delivery: Delivery) -> list[Message]:
         """Look a run over: end what is past its time, say again what the bus lost, set the timer anew."""
-        if not await self.runs.store.revision(due.run):
+        found = await self.runs.find(due.run)
+        if found is None:
             return []
-        run, _ = await self.runs.read(due.run)
+        run, _ = found
         now = time.time()
         if run.status is not None:
             return said(run)

@@ -14,7 +14,6 @@ from tierbus.contracts import (
     Decision,
     ReviewLevel,
     Role,
-    Slot,
     StepExecuted,
     Tier,
     Verdict,
@@ -26,7 +25,7 @@ from tierbus.reviewer.verdict import Place, Rung, agree, agreed, check, of_check
 from tierbus.run import Run, StepState
 from tierbus.stores import Output, Texts
 from tierbus.tiers.catalog import Catalog
-from tierbus.work import attachments, budget_left, expectations, max_output, question, sections, slot_of
+from tierbus.work import attachments, attempt_slot, budget_left, expectations, max_output, question, sections, slot_of
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +68,7 @@ class Ladder:
 
     async def leftovers(self, run: Run, executed: StepExecuted) -> None:
         """Tell of the calls of a review whose worker died."""
-        slot = {"run": run.id, "tenant": run.tenant, "step": executed.step, "attempt": executed.attempt}
-        await self.desk.leftovers(Slot.model_validate({**slot, "role": Role.REVIEWER}))
+        await self.desk.leftovers(attempt_slot(run, executed, Role.REVIEWER))
 
 
 @dataclass(frozen=True)

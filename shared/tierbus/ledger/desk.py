@@ -16,6 +16,7 @@ from tierbus import limits
 from tierbus.contracts import CallRecorded, CallStatus, Priority, Slot, Tier, Usage, spent
 from tierbus.errors import Cancelled, OverBudget, TierbusError, Unavailable
 from tierbus.ledger.book import Book, failed, interrupted, orphaned, tokens_of
+from tierbus.ledger.closing import close
 from tierbus.llm.gate import Gates
 from tierbus.llm.model import Model, ProviderBusy, ProviderLost, ProviderRefused, Question, Reply, StopReason
 from tierbus.llm.registry import Models
@@ -278,7 +279,7 @@ class Desk:
         self, record: CallRecorded, question: Question | None = None, reply: Reply | None = None
     ) -> CallRecorded:
         """Close a call and tell of it, even if the work around it is stopped meanwhile; returns the record that stands."""
-        task = asyncio.ensure_future(self._settle(record, question, reply))
+        task = asyncio.ensure_future(close(self._ledger, self._watch, record, question, reply))
         self._settling.add(task)
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
@@ -287,12 +288,6 @@ class Desk:
         self._settling.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.warning("desk.not_closed", error=repr(error))
-
-    async def _settle(self, record: CallRecorded, question: Question | None, reply: Reply | None) -> CallRecorded:
-        if await self._ledger.close(record):
-            self._watch.closed(record, question, reply)
-            return record
-        return await self._ledger.last(record) or record
 
     async def _wait(self, tries: _Tries, round_: int) -> None:
         """Between two rounds through the tier's models: as long as the provider asks, or an exponential back-off."""

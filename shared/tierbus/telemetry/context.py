@@ -6,12 +6,11 @@ did it, the one that finishes for a worker that died, and `tierbus trace`, which
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
 from tierbus.contracts import Slot
-from tierbus.run import Run
 
 TRACEPARENT = "traceparent"
 PRODUCER = "tierbus-producer"
@@ -84,9 +83,9 @@ def call_span(call: str) -> str:
     return span_id("call", call)
 
 
-def anchor(run: Run, step: str | None) -> str:
-    """Where the work of a step hangs; a run's own work hangs on the task."""
-    return step_span(run.id, step) if step in run.steps else root_span(run.id)
+def anchor(run: str, step: str | None, steps: Container[str]) -> str:
+    """Where the work of a step hangs; what is about none of the run's `steps` hangs on the task."""
+    return step_span(run, step) if step is not None and step in steps else root_span(run)
 
 
 @lru_cache(maxsize=4096)

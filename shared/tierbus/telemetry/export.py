@@ -25,17 +25,16 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from tierbus.errors import Misconfigured
 from tierbus.telemetry.names import SCOPE
 from tierbus.telemetry.sinks import Make
-from tierbus.telemetry.spans import Span, Value
+from tierbus.telemetry.spans import Value
 from tierbus.telemetry.wire import request
 
 log = structlog.get_logger(__name__)
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-METRICS_ENDPOINT = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
 PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL"
 DELAY_MS = 500
-"""Spans leave this often unless OTEL_BSP_SCHEDULE_DELAY says otherwise: a killed process loses what is younger."""
+"""Spans leave this often unless OTEL_BSP_SCHEDULE_DELAY says otherwise."""
 QUEUE_DELIVERIES = 2048
 BATCH_DELIVERIES = 128
 AWAY_DELIVERIES = 512
@@ -62,6 +61,18 @@ def instance() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def by_grpc(signal: str, environ: Mapping[str, str]) -> bool:
+    """Whether a signal (TRACES or METRICS) goes by `grpc` rather than by `http/protobuf`, the default.
+
+    Raises:
+        Misconfigured: another protocol is asked for.
+    """
+    protocol = environ.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or environ.get(PROTOCOL) or "http/protobuf"
+    if protocol not in ("http/protobuf", "grpc"):
+        raise Misconfigured(f"{PROTOCOL}={protocol!r} is none of http/protobuf, grpc")
+    return protocol == "grpc"
+
+
 class Line(Protocol):
     """A way to a collector: the SDK's exporter of one protocol, given requests that are encoded already."""
 
@@ -80,16 +91,13 @@ def line(environ: Mapping[str, str]) -> Line:
     Raises:
         Misconfigured: another protocol.
     """
-    protocol = environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environ.get(PROTOCOL) or "http/protobuf"
-    if protocol == "http/protobuf":
-        from tierbus.telemetry.lines import HttpLine
-
-        return HttpLine()
-    if protocol == "grpc":
+    if by_grpc("TRACES", environ):
         from tierbus.telemetry.lines import grpc_line
 
         return grpc_line()
-    raise Misconfigured(f"{PROTOCOL}={protocol!r} is none of http/protobuf, grpc")
+    from tierbus.telemetry.lines import HttpLine
+
+    return HttpLine()
 
 
 class Queued:
@@ -145,7 +153,7 @@ class Watched(SpanExporter):
                 loop.call_soon_threadsafe(_resolve, future)
 
     def when(self, count: int, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        """A future that is done once `count` spans have been dealt with."""
+        """A future that is done once `count` deliveries have been dealt with."""
         future: asyncio.Future[None] = loop.create_future()
         with self._lock:
             if count <= self.dealt_with:
@@ -186,7 +194,7 @@ def _resolve(future: "asyncio.Future[None]") -> None:
 
 
 class OtlpSink:
-    """Takes finished spans and sends them in batches."""
+    """Takes what deliveries have to tell and sends it in batches."""
 
     def __init__(self, line: Line, who: Resource, version: str, where: str = "") -> None:
         told = {name: value for name, value in who.attributes.items() if isinstance(value, str | int | float | bool)}
@@ -221,10 +229,6 @@ class OtlpSink:
     @property
     def _full(self) -> bool:
         return self._taken - self._exporter.dealt_with >= (AWAY_DELIVERIES if self._exporter.away else self._room)
-
-    def emit(self, span: Span) -> None:
-        """Queue a span."""
-        self.later(lambda: (span,))
 
     def later(self, make: Make) -> None:
         """Queue spans to be made, or drop them where there is no room."""

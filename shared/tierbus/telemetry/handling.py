@@ -13,11 +13,10 @@ from tierbus.service import Delivery
 from tierbus.telemetry import context, spans
 from tierbus.telemetry.counts import new_attempts
 from tierbus.telemetry.ends import ended_last, ended_step
-from tierbus.telemetry.names import Attr
+from tierbus.telemetry.names import TASK_QUEUE, Attr
 from tierbus.telemetry.sinks import Make, Sink
 from tierbus.telemetry.spans import Link, Span, SpanEvent, Value, queue_of, tier_of
 
-TASK_QUEUE = "tierbus.task"
 _OF_MESSAGE = ("tenant", "run", "task", "step", "attempt")
 _LOGGED = (*_OF_MESSAGE, "trace_id", "span_id")
 _current: ContextVar["Handling | None"] = ContextVar("tierbus_handling", default=None)
@@ -122,7 +121,7 @@ class Handling:
         if self.refused is not None:
             return context.root_span(self.refused)
         if self.run is not None:
-            return context.anchor(self.run, self._step)
+            return context.anchor(self.run.id, self._step, self.run.steps)
         run = self.run_id
         return context.root_span(run) if run else None
 

@@ -9,8 +9,7 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tierbus.errors import Misconfigured
-from tierbus.telemetry.export import PROTOCOL, quiet, resource, wanted
+from tierbus.telemetry.export import by_grpc, quiet, resource, wanted
 from tierbus.telemetry.names import METRICS, SCOPE, Attr, Kind, Metric
 
 TENANTS = 100
@@ -113,13 +112,10 @@ class OtelMeters:
 
 
 def _exporter(environ: Mapping[str, str]) -> MetricExporter:
-    protocol = environ.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") or environ.get(PROTOCOL) or "http/protobuf"
-    if protocol == "grpc":
+    if by_grpc("METRICS", environ):
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
         return GrpcExporter()
-    if protocol != "http/protobuf":
-        raise Misconfigured(f"{PROTOCOL}={protocol!r} is none of http/protobuf, grpc")
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
     return OTLPMetricExporter()

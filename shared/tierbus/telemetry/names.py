@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 SCOPE = "tierbus"
+TASK_QUEUE, PLAN_QUEUE, STEP_QUEUE, REVIEW_QUEUE = "tierbus.task", "tierbus.plan", "tierbus.step", "tierbus.review"
+"""Subjects without their ids; a step's has its tier behind it."""
 
 
 class Attr(StrEnum):
@@ -16,8 +18,6 @@ class Attr(StrEnum):
     TASK = "tierbus.task.id"
     TENANT = "tierbus.tenant.id"
     RUN = "tierbus.run.id"
-    PRIORITY = "tierbus.task.priority"
-    RISK = "tierbus.task.risk"
     OUTCOME = "tierbus.task.outcome"
     REASON = "tierbus.task.reason"
 
@@ -86,7 +86,6 @@ class Attr(StrEnum):
     PROVIDER = "gen_ai.provider.name"
     AGENT = "gen_ai.agent.name"
     MODEL = "gen_ai.request.model"
-    RESPONSE_MODEL = "gen_ai.response.model"
     RESPONSE_ID = "gen_ai.response.id"
     FINISH = "gen_ai.response.finish_reasons"
     USAGE_INPUT = "gen_ai.usage.input_tokens"

@@ -5,10 +5,9 @@ waiting, handling, the questions asked meanwhile, the calls made for each. A spa
 it ended (`TICK_S`), because Jaeger's critical path leaves out what overlaps.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from tierbus.contracts import (
     NANO,
@@ -18,12 +17,12 @@ from tierbus.contracts import (
     Leg,
     Result,
     Role,
-    StepReport,
     TaskStatus,
     Tier,
     Usage,
     Verdict,
     VerdictKind,
+    spent,
 )
 from tierbus.telemetry import context
 from tierbus.telemetry.content import cut
@@ -100,11 +99,6 @@ class Story:
     def trace_id(self) -> str:
         """The trace of this run."""
         return self.result.trace_id or context.trace_of(self.result.run, None, join=False)
-
-
-def replaced(span: Span, **fields: Any) -> Span:
-    """The span with other fields."""
-    return replace(span, **fields)
 
 
 def present(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
@@ -200,6 +194,7 @@ def of_step(story: Story, place: int) -> Span:
     start = (step.released_at or result.submitted_at) + 2 * TICK_S
     accepted = step.status == "accepted"
     failed = step.status == "failed"
+    cost = spent(call for call in story.calls if call.step == step.id)
     return Span(
         name=SpanName.STEP.format(place=place + 1),
         trace_id=story.trace_id,
@@ -216,17 +211,13 @@ def of_step(story: Story, place: int) -> Span:
                 Attr.STEP_NEEDS: list(step.needs) or None,
                 Attr.STEP_TIERS: [tier.value for tier in step.tier_path] or None,
                 Attr.ATTEMPTS: len(step.attempts),
-                Attr.COST_TOTAL: _step_cost(story.calls, step) / NANO,
-                Attr.COST_TOTAL_NANO: _step_cost(story.calls, step),
+                Attr.COST_TOTAL: cost / NANO,
+                Attr.COST_TOTAL_NANO: cost,
             }
         ),
         links=tuple(Link(story.trace_id, context.step_span(result.run, need)) for need in step.needs),
         error=cut(step.attempts[-1].verdict.reason) if failed and step.attempts else None,
     )
-
-
-def _step_cost(calls: Iterable[CallRecorded], step: StepReport) -> int:
-    return sum(call.cost_nano_usd or 0 for call in calls if call.step == step.id)
 
 
 def of_wait(leg: Leg, trace_id: str, parent: str, queue: str, task: str | None) -> Span | None:
@@ -326,15 +317,14 @@ def of_ask(
     )
 
 
-def of_call(call: CallRecorded, trace_id: str, steps: Iterable[str], content: Mapping[str, Value] = {}) -> Span:
+def of_call(call: CallRecorded, trace_id: str, steps: Container[str], content: Mapping[str, Value] = {}) -> Span:
     """One HTTP call to a model with its tokens and its price; `content` is what was said, where that may be told."""
-    home = context.step_span(call.run, call.step) if call.step in steps else context.root_span(call.run)
     failed = call.status in (CallStatus.FAILED, CallStatus.INTERRUPTED)
     return Span(
         name=SpanName.CHAT.format(model=call.model),
         trace_id=trace_id,
         span_id=context.call_span(call.call),
-        parent_id=call.asked_in or home,
+        parent_id=call.asked_in or context.anchor(call.run, call.step, steps),
         start=call.started_at,
         end=call.started_at + call.duration_s,
         kind=SpanKind.CLIENT,

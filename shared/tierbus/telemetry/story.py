@@ -2,15 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from tierbus.contracts import Attempt, CallRecorded, CallStatus, Leg, Role, StepReport, TaskStatus
 from tierbus.result import result_of, so_far
 from tierbus.run import Run
 from tierbus.telemetry import context, spans
-from tierbus.telemetry.names import Attr
+from tierbus.telemetry.names import PLAN_QUEUE, REVIEW_QUEUE, STEP_QUEUE, TASK_QUEUE, Attr
 from tierbus.telemetry.spans import Span, Story, Value
-
-ROUTE_QUEUE, PLAN_QUEUE, STEP_QUEUE, REVIEW_QUEUE = "tierbus.task", "tierbus.plan", "tierbus.step", "tierbus.review"
 
 
 def story_of(run: Run, calls: Iterable[CallRecorded], now: float) -> Story:
@@ -27,7 +26,7 @@ def trace(story: Story) -> list[Span]:
     found = [_by("reviewer", spans.of_root(story))]
     root = context.root_span(result.run)
     routed = spans.route_attributes(result.decision) if result.decision else {}
-    found += _handled(story, result.routed, ROUTE_QUEUE, "router", root, routed)
+    found += _handled(story, result.routed, TASK_QUEUE, "router", root, routed)
     planned = spans.plan_attributes(len(result.steps), result.fallback, repaired=result.repaired)
     found += _handled(story, result.planned, PLAN_QUEUE, "planner", root, planned)
     for place, step in enumerate(result.steps):
@@ -96,7 +95,7 @@ def _home(call: CallRecorded, identity: str, legs: dict[tuple[str, int, Role], L
         process = context.process_span(leg.stream, leg.sequence, leg.deliveries)
         if context.span_id("ask", slot, process) == identity:
             return process
-    return context.step_span(call.run, call.step) if call.step in steps else context.root_span(call.run)
+    return context.anchor(call.run, call.step, steps)
 
 
 def _legs(story: Story) -> Iterator[tuple[tuple[str, int, Role], Leg]]:
@@ -114,8 +113,8 @@ def _legs(story: Story) -> Iterator[tuple[tuple[str, int, Role], Leg]]:
 
 
 def _by(service: str, span: Span) -> Span:
-    return spans.replaced(span, service=f"tierbus-{service}")
+    return replace(span, service=f"tierbus-{service}")
 
 
 def _until(span: Span, end: float) -> Span:
-    return spans.replaced(span, end=max(span.start, end))
+    return replace(span, end=max(span.start, end))

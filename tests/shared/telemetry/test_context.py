@@ -159,6 +159,6 @@ def test_no_two_spans_of_one_delivery_share_an_id() -> None:
 def test_work_of_a_step_hangs_on_the_step_and_all_else_on_the_task() -> None:
     run = begin(new_run(), NOW).run
 
-    assert context.anchor(run, "answer") == context.step_span(RUN, "answer")
-    assert context.anchor(run, "_route") == context.root_span(RUN)
-    assert context.anchor(run, None) == context.root_span(RUN)
+    assert context.anchor(run.id, "answer", run.steps) == context.step_span(RUN, "answer")
+    assert context.anchor(run.id, "_route", run.steps) == context.root_span(RUN)
+    assert context.anchor(run.id, None, run.steps) == context.root_span(RUN)

@@ -83,6 +83,11 @@ class FakeLine:
         ]
 
 
+def emit(out: OtlpSink, span: Span) -> None:
+    """One delivery that has one span to tell."""
+    out.later(lambda: (span,))
+
+
 def a_span(name: str = "n", trace_id: str = TRACE, **more: Any) -> Span:
     return Span(
         **{"name": name, "trace_id": trace_id, "span_id": "ab" * 8, "parent_id": None, "start": 1.0, "end": 2.0, **more}
@@ -110,7 +115,7 @@ async def soon(true: Callable[[], bool]) -> None:
 async def sent(out: OtlpSink, way: FakeLine, number: int, *, up: bool) -> None:
     """Tell one span, the `number`-th, while the collector is there or not."""
     way.up = up
-    out.emit(a_span())
+    emit(out, a_span())
     await soon(lambda: out._exporter.dealt_with == number)
 
 
@@ -119,7 +124,7 @@ class TestSending:
         way = FakeLine()
         with sending(way) as out:
             for number in range(300):
-                out.emit(a_span(str(number)))
+                emit(out, a_span(str(number)))
             await out.exported()
 
         assert way.names == [str(number) for number in range(300)]
@@ -128,7 +133,7 @@ class TestSending:
     async def test_each_batch_says_who_sends_it(self) -> None:
         way = FakeLine()
         with sending(way) as out:
-            out.emit(a_span())
+            emit(out, a_span())
             await out.exported()
         [group] = way.requests[0].resource_spans
 
@@ -143,7 +148,7 @@ class TestSending:
         way = FakeLine()
         way.free.clear()
         with sending(way) as out:
-            out.emit(a_span("one"))
+            emit(out, a_span("one"))
             waiting = asyncio.ensure_future(out.exported())
             await soon(lambda: way.begun == 1)
             await asyncio.sleep(0.05)
@@ -162,9 +167,9 @@ class TestSending:
 
         way = OneByOne()
         with sending(way) as out:
-            out.emit(a_span("one"))
+            emit(out, a_span("one"))
             await soon(lambda: way.begun == 1)
-            out.emit(a_span("two"))
+            emit(out, a_span("two"))
             waiting = asyncio.ensure_future(out.exported())
             await asyncio.sleep(0)
             steps.release()
@@ -182,7 +187,7 @@ class TestSending:
     async def test_exported_is_over_when_sending_failed(self, up: bool, breaks: bool) -> None:
         way = FakeLine(up, breaks)
         with sending(way) as out, structlog.testing.capture_logs():
-            out.emit(a_span())
+            emit(out, a_span())
             await asyncio.wait_for(out.exported(), 4.0)
             assert out._exporter.lost == 1
         assert way.begun == 1
@@ -192,7 +197,7 @@ class TestSending:
         way = FakeLine()
         way.free.clear()
         with sending(way) as out:
-            out.emit(a_span())
+            emit(out, a_span())
             began = time.monotonic()
             await out.exported()
             assert 0.09 <= time.monotonic() - began < 5.0
@@ -201,10 +206,10 @@ class TestSending:
     async def test_nobody_waits_for_a_collector_that_is_away(self) -> None:
         way = FakeLine(up=False)
         with sending(way) as out, structlog.testing.capture_logs():
-            out.emit(a_span())
+            emit(out, a_span())
             await out.exported()
             way.free.clear()
-            out.emit(a_span())
+            emit(out, a_span())
             await asyncio.wait_for(out.exported(), 1.0)
 
     async def test_several_may_wait_at_once(self) -> None:
@@ -213,7 +218,7 @@ class TestSending:
         with sending(way) as out:
             waiting = []
             for number in range(5):
-                out.emit(a_span(str(number)))
+                emit(out, a_span(str(number)))
                 waiting.append(asyncio.ensure_future(out.exported()))
             await asyncio.sleep(0.05)
             assert not any(one.done() for one in waiting)
@@ -226,7 +231,7 @@ class TestSending:
         way = FakeLine()
         with sending(way) as out:
             for number in range(700):
-                out.emit(a_span(str(number)))
+                emit(out, a_span(str(number)))
             await out.flush()
             assert len(way.names) == 700
             assert way.closed
@@ -237,7 +242,7 @@ class TestSending:
         way = FakeLine()
         way.free.clear()
         with sending(way) as out:
-            out.emit(a_span())
+            emit(out, a_span())
             began = time.monotonic()
             await out.flush()
             assert time.monotonic() - began < 5.0
@@ -249,7 +254,7 @@ class TestSending:
         way = FakeLine()
         way.free.clear()
         with sending(way) as out:
-            out.emit(a_span())
+            emit(out, a_span())
             began = time.monotonic()
             asyncio.run(out.flush())
             assert time.monotonic() - began < 5.0
@@ -257,8 +262,8 @@ class TestSending:
     async def test_a_span_that_cannot_be_written_takes_no_other_with_it(self) -> None:
         way = FakeLine()
         with sending(way) as out, structlog.testing.capture_logs() as logs:
-            out.emit(a_span("good"))
-            out.emit(a_span("odd", attributes={"text": "\ud800"}))
+            emit(out, a_span("good"))
+            emit(out, a_span("odd", attributes={"text": "\ud800"}))
             await out.exported()
 
         assert way.names == ["good", "odd"]
@@ -276,7 +281,7 @@ class TestRoom:
             assert out.wants(TRACE)
             began = time.monotonic()
             for number in range(5000):
-                out.emit(a_span(str(number)))
+                emit(out, a_span(str(number)))
             assert time.monotonic() - began < 2.0
             assert out._exporter.lost == 4400
             assert not out.wants(TRACE), "what has no room need not be made"
@@ -290,11 +295,11 @@ class TestRoom:
         monkeypatch.setattr(export, "AWAY_DELIVERIES", 10)
         way = FakeLine(up=False)
         with sending(way) as out, structlog.testing.capture_logs():
-            out.emit(a_span("first"))
+            emit(out, a_span("first"))
             await out.exported()
             way.free.clear()
             for number in range(50):
-                out.emit(a_span(str(number)))
+                emit(out, a_span(str(number)))
             assert out._exporter.lost == 1 + 40
             assert not out.wants(TRACE)
             way.up = True
@@ -306,7 +311,7 @@ class TestRoom:
         monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
         way = FakeLine()
         with sending(way) as out:
-            out.emit(a_span())
+            emit(out, a_span())
             await out.exported()
         assert way.names == ["n"]
 
@@ -340,7 +345,7 @@ class TestAway:
     async def test_a_collector_that_was_never_away_is_not_told_to_be_back(self) -> None:
         with sending(FakeLine()) as out, structlog.testing.capture_logs() as logs:
             for _ in range(3):
-                out.emit(a_span())
+                emit(out, a_span())
                 await out.exported()
 
         assert logs == []
@@ -355,7 +360,7 @@ class TestAway:
 
     async def test_a_line_that_breaks_says_how(self) -> None:
         with sending(FakeLine(breaks=True)) as out, structlog.testing.capture_logs() as logs:
-            out.emit(a_span())
+            emit(out, a_span())
             await out.exported()
 
         assert [one["event"] for one in logs] == ["telemetry.exporter_broke", "telemetry.collector_away"]
@@ -464,7 +469,7 @@ class TestWho:
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=blue")
         way = FakeLine()
         with sending(way) as out:
-            out.emit(a_span())
+            emit(out, a_span())
             await out.exported()
 
         told = {one.key: one.value.string_value for one in way.requests[0].resource_spans[0].resource.attributes}
@@ -522,7 +527,7 @@ class TestLines:
                 links=(Link(TRACE, "ef" * 8),),
                 error="away",
             )
-            out.emit(told)
+            emit(out, told)
             await out.exported()
             [seen] = collector.trace(TRACE)
             await out.flush()
@@ -539,7 +544,7 @@ class TestLines:
             out = sink("router", "1.2.3", os.environ)
             assert out is not None
             for number in range(3):
-                out.emit(a_span(str(number)))
+                emit(out, a_span(str(number)))
             await out.exported()
             await out.flush()
 
@@ -564,7 +569,7 @@ class TestLines:
         with structlog.testing.capture_logs() as logs:
             out = sink("router", "1.2.3", os.environ)
             assert out is not None
-            out.emit(a_span())
+            emit(out, a_span())
             await out.exported()
             await out.flush()
 

@@ -1,5 +1,6 @@
 """A trace from the bus's own records: one tree, under the ids that the services use."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tierbus.run import Run, adopt, advance, begin, close, finish
 from tierbus.telemetry import context
 from tierbus.telemetry.ends import ended_last
 from tierbus.telemetry.names import Attr
-from tierbus.telemetry.spans import Span, replaced
+from tierbus.telemetry.spans import Span
 from tierbus.telemetry.story import story_of, trace
 
 ROUTED = Leg(stream="TASKS", sequence=1, published_at=NOW, began_at=NOW + 1, ended_at=NOW + 2)
@@ -238,7 +239,7 @@ def test_root_and_steps_are_told_in_the_words_of_who_told_them_live() -> None:
     run, calls = whole_run()
     ended = finish(close(run, TaskStatus.CANCELLED, "not wanted", NOW + 12).run, calls, NOW + 13).run
     live = {span.span_id: span for span in ended_last(ended)}
-    spans = {span.span_id: replaced(span, service="") for span in drawn(ended, calls)}
+    spans = {span.span_id: replace(span, service="") for span in drawn(ended, calls)}
 
     assert live
     assert {name: spans[name] for name in live} == live
