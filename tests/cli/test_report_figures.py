@@ -222,6 +222,18 @@ def test_rejected_tasks_are_counted_by_reason() -> None:
     assert [(one.reason, one.count) for one in found.rejections] == [("prompt is empty", 2), ("risk: no", 1)]
 
 
+def test_a_secret_in_a_reason_is_not_on_the_page() -> None:
+    refused = [rejection("metadata: not allowed (got {'password': 'hunter2'})")]
+    failed = [result("t", status=TaskStatus.FAILED, reason="HTTP 401 for sk-ant-abcDEF1234567890")]
+
+    found = figures([], failed, refused, DAY_BACK)
+
+    told = " ".join(one.reason for one in (*found.failures, *found.rejections))
+    assert "hunter2" not in told
+    assert "abcDEF" not in told
+    assert told.count("[redacted]") == 2
+
+
 def test_the_dearest_tasks_are_the_twenty_with_the_highest_ledger_sum() -> None:
     calls = [call(f"t{n}", n=k, cost=n, tier=tier) for n in range(40) for k, tier in enumerate(Tier)]
     results = [result(f"t{n}", steps=[step(Tier.SMALL, Tier.MID)], cost=3 * n, baseline=None) for n in range(40)]

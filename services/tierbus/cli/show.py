@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from tierbus.cli.output import TIER_STYLE, percent, tier_path, usd
+from tierbus.cli.words import short
 from tierbus.contracts import (
     Message,
     Result,
@@ -22,6 +23,7 @@ from tierbus.contracts import (
     VerdictKind,
 )
 
+TEXT_CHARS = 100
 STATUS_STYLE = {
     TaskStatus.SUCCEEDED: "green",
     TaskStatus.FAILED: "red",
@@ -54,7 +56,7 @@ def line(event: Message) -> str:
             verdict = event.verdict
             return (
                 f"reviewed {event.step} on {event.tier}: {VERDICT_STYLE[verdict.kind]} by {verdict.rung},"
-                f" {usd(event.cost_nano_usd)}: {escape(_short(verdict.reason))}"
+                f" {usd(event.cost_nano_usd)}: {escape(short(verdict.reason, TEXT_CHARS))}"
             )
         case TaskRejected():
             return "[red]rejected[/red] " + escape("; ".join(event.reasons))
@@ -78,12 +80,12 @@ def step_tree(result: Result) -> Tree:
 
 def _add_step(root: Tree, step: StepReport) -> None:
     needs = f" needs {', '.join(step.needs)}" if step.needs else ""
-    branch = root.add(f"{step.id} {tier_path(step.tier_path)}{needs}: {escape(_short(step.instruction))}")
+    branch = root.add(f"{step.id} {tier_path(step.tier_path)}{needs}: {escape(short(step.instruction, TEXT_CHARS))}")
     for attempt in step.attempts:
         branch.add(
             f"{attempt.attempt}. [{TIER_STYLE[attempt.tier]}]{attempt.tier}[/] {attempt.model} {VERDICT_STYLE[attempt.verdict.kind]}"
             f" by {attempt.verdict.rung}, {usd(attempt.cost_nano_usd)}, queue {attempt.queue_s:.2f} s,"
-            f" model {attempt.llm_s:.2f} s: {escape(_short(attempt.verdict.reason))}"
+            f" model {attempt.llm_s:.2f} s: {escape(short(attempt.verdict.reason, TEXT_CHARS))}"
         )
 
 
@@ -116,8 +118,3 @@ def path_of(result: Result) -> list[Tier]:
             if not path or path[-1] != tier:
                 path.append(tier)
     return path
-
-
-def _short(text: str, size: int = 100) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= size else f"{flat[: size - 1]}…"

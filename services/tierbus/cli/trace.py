@@ -15,6 +15,7 @@ from rich.text import Text
 from tierbus.bus.client import client
 from tierbus.cli.output import PIPED_WIDTH, TIER_STYLE, Exit, fail, out, percent, run, usd
 from tierbus.cli.show import STATUS_STYLE, VERDICT_STYLE
+from tierbus.cli.words import short
 from tierbus.contracts import CallStatus, Result, Tier, VerdictKind, run_id
 from tierbus.settings import Settings
 from tierbus.telemetry.names import Attr
@@ -209,5 +210,4 @@ def _call(span: Span) -> str:
 
 
 def _short(text: object) -> str:
-    flat = " ".join(str(text).split())
-    return escape(flat if len(flat) <= SHORT_CHARS else f"{flat[: SHORT_CHARS - 1]}…")
+    return escape(short(str(text), SHORT_CHARS))

@@ -7,9 +7,10 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, generate_latest
 
-from tierbus.telemetry.export import by_grpc, quiet, resource, wanted
+from tierbus.telemetry.export import by_grpc, instance, quiet, resource, wanted
 from tierbus.telemetry.names import METRICS, SCOPE, Attr, Kind, Metric
 
 TENANTS = 100
@@ -29,7 +30,7 @@ class OtelMeters:
             readers.append(PeriodicExportingMetricReader(_exporter(environ)))
         self._provider = MeterProvider(
             readers,
-            resource(service, version),
+            resource(service, version).merge(Resource({Attr.INSTANCE.value: instance()})),
             shutdown_on_exit=False,
             exemplar_filter=AlwaysOffExemplarFilter(),
         )

@@ -19,6 +19,7 @@ def test_what_was_counted_is_pushed_when_a_process_ends(monkeypatch: pytest.Monk
 
     [body] = collector.metrics
     [group] = ExportMetricsServiceRequest.FromString(body).resource_metrics
+    assert "service.instance.id" in {one.key for one in group.resource.attributes}, "two processes push two series"
     [found] = [metric for scope in group.scope_metrics for metric in scope.metrics if metric.name == DEAD_LETTERS.name]
     [point] = found.sum.data_points
     assert point.as_double == 3

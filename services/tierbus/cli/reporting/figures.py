@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from tierbus.cli.words import short
 from tierbus.contracts import (
     CallRecorded,
     CallStatus,
@@ -26,6 +27,7 @@ from tierbus.contracts import (
 )
 from tierbus.limits import EVENT_AGE_S
 from tierbus.result import BASELINE_METHOD
+from tierbus.telemetry.content import redacted
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
@@ -456,17 +458,16 @@ def _climbs(step: StepReport) -> list[tuple[Tier, Tier]]:
     return list(itertools.pairwise(tiers))
 
 
-def cut(text: str, size: int = REASON_CHARS) -> str:
-    """A text on one line, at most so many characters."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= size else f"{flat[: size - 1]}…"
+def _reason(text: str) -> str:
+    """A reason as a page for many eyes may say it: on one line, without what looks like a key or an address."""
+    return short(redacted(text), REASON_CHARS)
 
 
 def _failures(book: _Book) -> tuple[Reason, ...]:
     ended = [result for result in book.results.values() if result.status is not TaskStatus.SUCCEEDED]
     groups: defaultdict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in ended:
-        groups[result.status, cut(result.reason or "no reason given")].append(result)
+        groups[result.status, _reason(result.reason or "no reason given")].append(result)
     return _top(
         Reason(
             status=status,
@@ -483,7 +484,7 @@ def _failures(book: _Book) -> tuple[Reason, ...]:
 def _rejections(rejected: Iterable[TaskRejected]) -> tuple[Reason, ...]:
     groups: defaultdict[str, list[TaskRejected]] = defaultdict(list)
     for one in rejected:
-        groups[cut("; ".join(one.reasons) or "no reason given")].append(one)
+        groups[_reason("; ".join(one.reasons) or "no reason given")].append(one)
     return _top(
         Reason(
             status="rejected",

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from tierbus.cli.reporting.charts import FILL, INK, MOST_ROWS, described
-from tierbus.cli.reporting.figures import HOUR_S, Compared, Dear, Figures, FirstPass, Reason, Share, cut, merged
+from tierbus.cli.reporting.figures import HOUR_S, Compared, Dear, Figures, FirstPass, Reason, Share, merged
 from tierbus.cli.reporting.findings import bound
 from tierbus.cli.reporting.markup import Column, Html, joined, table, tag
 from tierbus.cli.reporting.text import UNKNOWN, bucket_name, cost, count, moment, places, share, usd
+from tierbus.cli.words import short
 from tierbus.contracts import Role, TaskStatus, Tier
 
 _COST = (Column("calls", number=True), Column("cost", number=True), Column("share", number=True))
@@ -222,7 +223,7 @@ def _reasons(title: str, twin: Html, rows: Sequence[object]) -> list[Html]:
 
 
 def _named(one: Reason) -> Html:
-    shown = f"{cut(one.tenant, _TENANT_CHARS)}/{cut(one.task, _NAME_CHARS)}"
+    shown = f"{short(one.tenant, _TENANT_CHARS)}/{short(one.task, _NAME_CHARS)}"
     return tag("span", shown, title=f"{one.tenant}/{one.task}")
 
 
@@ -242,8 +243,8 @@ def dearest(figures: Figures, jaeger: str | None) -> Html:
 def _dear(one: Dear, digits: int, jaeger: str | None) -> tuple[object, ...]:
     unnamed = tag("span", f"run {one.run[:_RUN_CHARS]}…", class_="hint", title=one.run)
     return (
-        unnamed if one.task is None else tag("span", cut(one.task, _NAME_CHARS), title=one.task),
-        tag("span", cut(one.tenant, _TENANT_CHARS), title=one.tenant),
+        unnamed if one.task is None else tag("span", short(one.task, _NAME_CHARS), title=one.task),
+        tag("span", short(one.tenant, _TENANT_CHARS), title=one.tenant),
         one.status or "not kept",
         _mix(one.by_tier),
         UNKNOWN if one.escalations is None else f"{one.escalations:,}",
