@@ -11,17 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from tests.cli.test_report_browser import NAMES
+from tests.scenarios import bodies, publish_all, write
 from tierbus.bus.client import client
 from tierbus.cli.stack import Stack
 from tierbus.cli.trace import drawn, headline
 from tierbus.contracts import Result, run_id
 from tierbus.telemetry.spans import Story
 from tierbus.telemetry.story import story_of, trace
-from tierbus.testing.sim.script import load_scenarios
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "pictures"
 TENANT = "demo"
@@ -31,26 +30,19 @@ BUSY = {"when": {"role": "executor", "tier": "small"}, "times": 2, "status": 429
 """Both small models ask to wait longer than is waited for in place: the message goes back and comes again."""
 
 
-def _scenarios(folder: Path) -> None:
-    for scenario in load_scenarios():
-        body = scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        if scenario.name == SHOWN:
-            body["faults"] = [BUSY]
-        (folder / f"{scenario.name}.yaml").write_text(yaml.safe_dump(body), encoding="utf-8")
+def _scenarios() -> list[dict[str, Any]]:
+    return [{**body, "faults": [BUSY]} if body["name"] == SHOWN else body for body in bodies()]
 
 
 async def _work(stack: Stack) -> Story:
     async with client(stack.settings) as bus:
-
-        async def one(name: str, body: dict[str, Any]) -> None:
-            published = await bus.publish({**body, "id": name}, TENANT, str(body.get("priority", "normal")), name)
-            async for event in bus.follow(published.subjects, 90):
-                if isinstance(event, Result):
-                    return
-
-        warm = {"id": "warm", "prompt": "Translate into French: good morning."}
-        await one("warm", warm)
-        await asyncio.gather(*(one(scenario.name, scenario.task_body()) for scenario in load_scenarios()))
+        warm = await bus.publish(
+            {"id": "warm", "prompt": "Translate into French: good morning."}, TENANT, "normal", "warm"
+        )
+        async for event in bus.follow(warm.subjects, 90):
+            if isinstance(event, Result):
+                break
+        await publish_all(stack.settings, TENANT)
         run = await bus.run(run_id(TENANT, SHOWN))
         assert run is not None
         return story_of(run, await bus.calls(run.id), time.time())
@@ -68,9 +60,7 @@ def main() -> None:
     """Run the scenarios, draw one trace and the report."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
-        scenarios = Path(folder) / "scenarios"
-        scenarios.mkdir()
-        _scenarios(scenarios)
+        scenarios = write(Path(folder) / "scenarios", _scenarios())
         with Stack(data=Path(folder), sim_options=("--scenarios", str(scenarios)), logs=log) as stack:
             story = asyncio.run(_work(stack))
             page = Path(folder) / "report.html"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import nats
 import pytest
-import yaml
 from nats.aio.client import Client
 from tests.flow.conftest import Lab
+from tests.scenarios import write
 
 from tierbus.cli.stack import Stack
 from tierbus.contracts import CallStatus
@@ -43,9 +43,7 @@ SCENARIO = {
 @pytest.fixture
 def slow_lab(tmp_path: Path) -> Iterator[Lab]:
     """Models that take a second and a half, so that a kill falls into a call."""
-    scenarios = tmp_path / "scenarios"
-    scenarios.mkdir()
-    (scenarios / "killed.yaml").write_text(yaml.safe_dump(SCENARIO))
+    scenarios = write(tmp_path / "scenarios", [SCENARIO])
     options = ("--scenarios", str(scenarios), "--latency", "1.5")
     with (tmp_path / "log").open("w") as log, Stack(data=tmp_path, sim_options=options, logs=log) as stack:
         yield Lab(stack)

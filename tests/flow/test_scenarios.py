@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 from tests.flow.conftest import Lab
+from tests.scenarios import publish_all
 
-from tierbus.bus.client import client
 from tierbus.contracts import CallStatus, Result, Role
 from tierbus.testing.sim.script import load_scenarios
 
@@ -16,22 +16,7 @@ SCENARIOS = load_scenarios()
 @pytest.fixture(scope="module")
 def results(lab: Lab) -> dict[str, Result]:
     """All scenarios at once."""
-
-    async def work() -> dict[str, Result]:
-        async with client(lab.stack.settings) as bus:
-            found: dict[str, Result] = {}
-
-            async def one(name: str, body: dict[str, object]) -> None:
-                published = await bus.publish({**body, "id": name}, TENANT, str(body.get("priority", "normal")), name)
-                async for event in bus.follow(published.subjects, 90):
-                    if isinstance(event, Result):
-                        found[name] = event
-                        return
-
-            await asyncio.gather(*(one(scenario.name, scenario.task_body()) for scenario in SCENARIOS))
-            return found
-
-    return asyncio.run(work())
+    return asyncio.run(publish_all(lab.stack.settings, TENANT, 90.0))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.flow.conftest import Lab
 from tests.flow.test_cli import tierbus
 from tests.flow.test_kill import until
+from tests.scenarios import write
 
 from tierbus.cli.jaeger import flat, shape
 from tierbus.cli.output import usd
@@ -48,9 +48,7 @@ def result(lab: Lab) -> Result:
 def slow_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A stack whose model takes a minute for one task."""
     folder = tmp_path_factory.mktemp("slow")
-    scenarios = folder / "scenarios"
-    scenarios.mkdir()
-    (scenarios / "slow.yaml").write_text(yaml.safe_dump(SLOW_SCENARIO))
+    scenarios = write(folder / "scenarios", [SLOW_SCENARIO])
     options = ("--scenarios", str(scenarios))
     with (folder / "log").open("w") as log, Stack(data=Path(folder), sim_options=options, logs=log) as stack:
         yield Lab(stack)

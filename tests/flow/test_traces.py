@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.collector import ERROR, Collector, Seen, collecting
 from tests.flow.conftest import Lab
 from tests.flow.test_kill import SCENARIO, SERVICES, UNSURE, kill, until
+from tests.scenarios import faulty, publish_all, write
 from tests.traces import assert_true, critical_path, root_of
 
 from tierbus.bus.client import client
@@ -25,15 +25,6 @@ from tierbus.telemetry.story import story_of, trace
 from tierbus.testing.sim.script import load_scenarios
 
 TENANT = "traced"
-FAULTS: tuple[dict[str, Any], ...] = (
-    {"status": 429, "retry_after_s": 0.2},
-    {"drop": True},
-    {"status": 529},
-    {"malformed": True},
-    {"status": 500},
-    {"status": 429, "retry_after_s": 6, "times": 2},
-)
-"""One for each scenario in turn; the last asks every model of a tier to wait longer than is waited for in place."""
 BATCH_S = 0.5
 
 
@@ -57,10 +48,7 @@ class Traced(Lab):
 
 
 def _labs(tmp_path: Path, scenarios: list[dict[str, Any]], *options: str, **env: str) -> Iterator[Traced]:
-    folder = tmp_path / "scenarios"
-    folder.mkdir()
-    for body in scenarios:
-        (folder / f"{body['name']}.yaml").write_text(yaml.safe_dump(body))
+    folder = write(tmp_path / "scenarios", scenarios)
     with collecting() as collector, (tmp_path / "log").open("w") as log:
         given = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **env}
         arguments = ("--scenarios", str(folder), *options)
@@ -68,42 +56,16 @@ def _labs(tmp_path: Path, scenarios: list[dict[str, Any]], *options: str, **env:
             yield Traced(stack, collector)
 
 
-def _faulty() -> list[dict[str, Any]]:
-    """The demo's scenarios, each with one fault more, which strikes the executor first."""
-    found = []
-    for place, scenario in enumerate(load_scenarios()):
-        body = scenario.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        fault = {"when": {"role": "executor"}, **FAULTS[place % len(FAULTS)]}
-        body["faults"] = [*body.get("faults", []), fault]
-        found.append(body)
-    return found
-
-
 @pytest.fixture(scope="module")
 def faulty_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """The whole demo set with faults on."""
-    yield from _labs(tmp_path_factory.mktemp("faulty"), _faulty())
+    yield from _labs(tmp_path_factory.mktemp("faulty"), faulty())
 
 
 @pytest.fixture(scope="module")
 def results(faulty_lab: Traced) -> dict[str, Result]:
     """Every scenario's result, all published at once."""
-
-    async def work() -> dict[str, Result]:
-        found: dict[str, Result] = {}
-        async with client(faulty_lab.stack.settings) as bus:
-
-            async def one(name: str, body: dict[str, Any]) -> None:
-                published = await bus.publish({**body, "id": name}, TENANT, str(body.get("priority", "normal")), name)
-                async for event in bus.follow(published.subjects, 120):
-                    if isinstance(event, Result):
-                        found[name] = event
-                        return
-
-            await asyncio.gather(*(one(scenario.name, scenario.task_body()) for scenario in load_scenarios()))
-        return found
-
-    return asyncio.run(work())
+    return asyncio.run(publish_all(faulty_lab.stack.settings, TENANT))
 
 
 @pytest.fixture(scope="module")

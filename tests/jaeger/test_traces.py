@@ -16,13 +16,12 @@ from urllib.parse import urlencode
 
 import grpc  # type: ignore[import-untyped] # it has no types
 import pytest
-import yaml
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 from tests.collector import ERROR, Seen
 from tests.flow.conftest import Lab
 from tests.flow.test_kill import kill, until
-from tests.flow.test_traces import _faulty
 from tests.jaeger.conftest import Jaeger
+from tests.scenarios import faulty, write
 from tests.traces import assert_true, critical_path, root_of
 
 from tierbus.bus.client import client
@@ -196,10 +195,7 @@ def _expected(result: Result, calls: Sequence[CallRecorded]) -> int:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """The demo's scenarios with one more fault each, and a slow one; spans go to a Jaeger of this stack's own."""
     folder = tmp_path_factory.mktemp("watched")
-    scenarios = folder / "scenarios"
-    scenarios.mkdir()
-    for body in [*_faulty(), SLOW_SCENARIO]:
-        (scenarios / f"{body['name']}.yaml").write_text(yaml.safe_dump(body))
+    scenarios = write(folder / "scenarios", [*faulty(), SLOW_SCENARIO])
     ports = Ports.free()
     with (
         (folder / "log").open("w") as log,
