@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -110,7 +111,7 @@ class Handling:
         """Whether a publisher sent it: then its `traceparent` is the caller's, not ours."""
         return self.queue == TASK_QUEUE
 
-    @property
+    @cached_property
     def caller(self) -> context.Caller | None:
         """The span that the message was sent in."""
         return context.parse(context.header(self.delivery.headers, context.TRACEPARENT))

@@ -21,6 +21,8 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SMALL = tuple(bytes((number,)) for number in range(0x80))
 _fixed64 = struct.Struct("<Q").pack
 _double = struct.Struct("<d").pack
+_STRING, _BOOL, _INT, _DOUBLE = b"\x0a", b"\x10", b"\x18", b"\x21"
+"""The tags of a value's kinds."""
 
 
 def request(spans: Iterable[Span], who: Mapping[str, Value], version: str) -> bytes:
@@ -63,36 +65,42 @@ def _failed(error: str) -> bytes:
 
 
 def _attributes(field: int, attributes: Mapping[str, Value]) -> list[bytes]:
+    tag = _tag(field, _BYTES)
     return [
-        _text(field, name, value)
-        if type(value) is str and len(value) <= CACHED_CHARS
-        else _part(field, _key(name) + _part(2, _value(value)))
+        _text(tag, name, value) if type(value) is str and len(value) <= CACHED_CHARS else _pair(tag, name, value)
         for name, value in attributes.items()
     ]
 
 
 @lru_cache(maxsize=8192)
-def _text(field: int, name: str, text: str) -> bytes:
-    return _part(field, _key(name) + _part(2, _value(text)))
+def _text(tag: bytes, name: str, text: str) -> bytes:
+    return _pair(tag, name, text)
+
+
+def _pair(tag: bytes, name: str, value: Value) -> bytes:
+    said = _value(value)
+    body = _key(name) + _varint(len(said)) + said
+    return tag + _varint(len(body)) + body
 
 
 @lru_cache(maxsize=512)
 def _key(name: str) -> bytes:
-    return _part(1, name.encode())
+    """All of an attribute up to its value's length."""
+    return _part(1, name.encode()) + _tag(2, _BYTES)
 
 
 def _value(value: Value) -> bytes:
-    match value:
-        case bool():
-            return _tag(2, _VARINT) + _varint(int(value))
-        case int():
-            return _tag(3, _VARINT) + _varint(value & 0xFFFF_FFFF_FFFF_FFFF)
-        case float():
-            return _tag(4, _FIXED64) + _double(value)
-        case str():
-            return _part(1, value.encode(errors="replace"))
-        case Sequence():
-            return _part(5, b"".join([_part(1, _value(item)) for item in value]))
+    kind = type(value)
+    if kind is float:
+        return _DOUBLE + _double(value)  # type: ignore[arg-type] # that is what it is
+    if kind is int:
+        return _INT + _varint(value & 0xFFFF_FFFF_FFFF_FFFF)  # type: ignore[operator] # that is what it is
+    if isinstance(value, str):
+        text = value.encode(errors="replace")
+        return _STRING + _varint(len(text)) + text
+    if isinstance(value, Sequence):
+        return _part(5, b"".join([_part(1, _value(item)) for item in value]))
+    return _BOOL + _varint(int(value))
 
 
 def _part(field: int, data: bytes) -> bytes:
