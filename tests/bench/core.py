@@ -91,15 +91,20 @@ def _body(kind: str, number: int) -> dict[str, Any]:
 
 
 async def _publish(bus: Client, kind: str, count: int, label: str) -> list[str]:
+    tasks = [f"{label}-{number}" for number in range(count)]
+    await publish_named(bus, kind, tasks)
+    return tasks
+
+
+async def publish_named(bus: Client, kind: str, tasks: list[str]) -> None:
+    """Publish tasks of a kind under these ids, as fast as the bus takes them."""
     gate = asyncio.Semaphore(64)
 
-    async def one(number: int) -> str:
-        task = f"{label}-{number}"
+    async def one(number: int, task: str) -> None:
         async with gate:
             await bus.publish({**_body(kind, number), "id": task}, TENANT, "normal", task)
-        return task
 
-    return list(await asyncio.gather(*(one(number) for number in range(count))))
+    await asyncio.gather(*(one(number, task) for number, task in enumerate(tasks)))
 
 
 async def throughput(stack: Stack, kind: str, count: int, label: str) -> tuple[float, dict[str, Any]]:
@@ -107,7 +112,7 @@ async def throughput(stack: Stack, kind: str, count: int, label: str) -> tuple[f
     async with client(stack.settings, "bench") as bus:
         listener = Listener(bus)
         await listener.start()
-        before = _cpu(stack)
+        before = cpu_s(stack)
         begun = time.monotonic()
         tasks = await _publish(bus, kind, count, label)
         await listener.wait(tasks)
@@ -115,7 +120,7 @@ async def throughput(stack: Stack, kind: str, count: int, label: str) -> tuple[f
     failed = [result for result in listener.results.values() if result.status is not TaskStatus.SUCCEEDED]
     if failed:
         raise SystemExit(f"{len(failed)} tasks did not succeed, e.g.: {failed[0].reason}")
-    return count / took, {name: round((after - before[name]) / took, 2) for name, after in _cpu(stack).items()}
+    return count / took, {name: round((after - before[name]) / took, 2) for name, after in cpu_s(stack).items()}
 
 
 async def _paced(stack: Stack) -> list[float]:
@@ -134,7 +139,8 @@ async def _paced(stack: Stack) -> list[float]:
     return sorted(1000 * (listener.heard_at[task] - at - listener.results[task].llm_s) for task, at in sent.items())
 
 
-def _cpu(stack: Stack) -> dict[str, float]:
+def cpu_s(stack: Stack) -> dict[str, float]:
+    """CPU seconds of each process so far."""
     return {process.name: sum(psutil.Process(process.popen.pid).cpu_times()[:2]) for process in stack.processes}
 
 

@@ -46,6 +46,7 @@ def traceparent(trace_id: str, span_id: str, *, sampled: bool = True) -> str:
     return f"00-{trace_id}-{span_id}-{int(sampled):02x}"
 
 
+@lru_cache(maxsize=4096)
 def trace_of(run: str, caller: Caller | None, *, join: bool) -> str:
     """The trace of a run: the caller's where it is to be joined, else the run's own id, which has a trace id's form."""
     if caller is not None and join:
