@@ -7,7 +7,7 @@ JAEGER ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev local jaeger demo up test test-local test-jaeger test-promtool test-browser lint typecheck format check bench lock clean
+.PHONY: help install dev local learn jaeger demo up test test-local test-jaeger test-promtool test-browser lint typecheck format check bench lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,9 +32,15 @@ $(VENV)/.local: $(VENV)/.installed requirements-local.lock
 	@$(PIP) install --require-hashes --no-deps -r requirements-local.lock
 	@touch $@
 
+$(VENV)/.learn: $(VENV)/.installed requirements-learn.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-learn.lock
+	@touch $@
+
 install: $(VENV)/.installed ## Make the virtual environment and install Tierbus
 dev: $(VENV)/.dev ## Install the tools for tests and checks too
 local: $(VENV)/.local ## Install the small local model (a second step: 200 MB)
+
+learn: $(VENV)/.learn ## Install what `tierbus train` and `tierbus replay` need (numpy, scikit-learn: 150 MB)
 
 .tools/jaeger:
 	@deploy/jaeger/install
@@ -82,6 +88,7 @@ lock: $(VENV)/.made ## Pin all dependencies anew, with hashes
 	@$(PIP) install uv
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --no-annotate -q pyproject.toml --group build -o requirements.lock
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --no-annotate -q -c requirements.lock pyproject.toml --group build --group dev -o requirements-dev.lock
+	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --no-annotate -q -c requirements-dev.lock pyproject.toml --group build --extra learn -o requirements-learn.lock
 	@$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-emit-index-url --no-annotate -q --no-deps requirements-local.in -o requirements-local.lock
 
 clean: ## Remove what these targets made
