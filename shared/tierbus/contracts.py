@@ -20,6 +20,9 @@ from tierbus.errors import Malformed, UnknownVersion
 SCHEMA_VERSION = 2
 PREVIOUS_VERSION = 1
 NANO = 1_000_000_000
+GENERAL = "general"
+"""The class of a task whose publisher names none."""
+TASK_CLASS = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,63}$")
 TASK_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -154,12 +157,17 @@ class Message(Model):
 
 
 class Task(Message):
-    """What a person or a program wants done. Published on `tierbus.task.<priority>.<tenant>`."""
+    """What a person or a program wants done. Published on `tierbus.task.<priority>.<tenant>`.
+
+    `task_class` names a kind of work that comes again and again, such as `invoice-fields`: what is learned about tasks, and what
+    is allowed with them, goes by class.
+    """
 
     kind: ClassVar[str] = "task"
     pattern: ClassVar[str] = "tierbus.task.{priority}.{tenant}"
     id: Annotated[str, Field(pattern=f"^{TASK_ID.pattern}$")] | None = None
     tenant: TenantName = "default"
+    task_class: Annotated[str, Field(pattern=TASK_CLASS.pattern)] = GENERAL
     priority: Priority = Priority.NORMAL
     prompt: str | Content
     attachments: tuple[Attachment, ...] = ()
@@ -559,6 +567,7 @@ class Result(Event):
     kind: ClassVar[str] = "result"
     pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.result"
     task: str
+    task_class: str = GENERAL
     status: TaskStatus
     reason: str | None = None
     answer: Content | None = None

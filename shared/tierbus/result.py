@@ -53,6 +53,7 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         tenant=run.tenant,
         at=at,
         task=run.task,
+        task_class=run.task_class,
         status=status,
         reason=run.reason,
         answer=last.output if last and run.status is TaskStatus.SUCCEEDED else None,

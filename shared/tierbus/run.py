@@ -12,6 +12,7 @@ from pydantic import Field
 
 from tierbus import limits
 from tierbus.contracts import (
+    GENERAL,
     SCHEMA_VERSION,
     Attachment,
     Attempt,
@@ -82,6 +83,7 @@ class Run(Model):
     id: str
     tenant: str
     task: str
+    task_class: str = GENERAL
     priority: Priority = Priority.NORMAL
     risk: Risk = Risk.NORMAL
     prompt: Content | None = None

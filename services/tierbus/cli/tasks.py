@@ -29,6 +29,9 @@ def submit(
     must_mention: Annotated[
         list[str] | None, typer.Option("--must-mention", help="Text that must occur; repeat.")
     ] = None,
+    task_class: Annotated[
+        str | None, typer.Option("--class", help="The kind of work it is, for what is learned and allowed by class.")
+    ] = None,
     risk: Annotated[str | None, typer.Option("--risk", help="low, normal or high.")] = None,
     priority: Annotated[str, typer.Option("--priority", "-p", help="high, normal or low.")] = "normal",
     deadline: Annotated[str | None, typer.Option("--deadline", help="15m, 2h, or an ISO date with time.")] = None,
@@ -52,6 +55,7 @@ def submit(
     optional = {
         "attachments": [taskform.attachment(item) for item in attach or []],
         "expects": {name: value for name, value in expects.items() if value},
+        "task_class": task_class,
         "risk": risk,
         "deadline_at": taskform.deadline(deadline) if deadline else None,
         "budget_usd": budget,

@@ -216,6 +216,7 @@ def _new_run(task: Task, delivery: Delivery, *, join: bool) -> Run:
         id=identity,
         tenant=task.tenant,
         task=task.id or "",
+        task_class=task.task_class,
         priority=task.priority,
         risk=task.risk,
         expects=task.expects,

@@ -18,6 +18,7 @@ class Attr(StrEnum):
     TASK = "tierbus.task.id"
     TENANT = "tierbus.tenant.id"
     RUN = "tierbus.run.id"
+    CLASS = "tierbus.task.class"
     OUTCOME = "tierbus.task.outcome"
     REASON = "tierbus.task.reason"
 

@@ -125,7 +125,12 @@ def of_root(story: Story) -> Span:
 
 
 def _identity(result: Result) -> dict[str, Value | None]:
-    return {Attr.TASK: result.task, Attr.TENANT: result.tenant, Attr.RUN: result.run}
+    return {
+        Attr.TASK: result.task,
+        Attr.TENANT: result.tenant,
+        Attr.RUN: result.run,
+        Attr.CLASS: result.task_class,
+    }
 
 
 def _routed(decision: Decision | None) -> dict[str, Value | None]:

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from tierbus.classes import ClassRules, load
+from tierbus.errors import Misconfigured
+
+
+def test_without_a_file_no_class_has_rules() -> None:
+    assert load(None).of("translate") == ClassRules()
+
+
+def test_a_class_that_is_not_named_has_the_rules_of_the_star(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text('classes:\n  translate: {}\n  "*": {}\n', encoding="utf-8")
+    found = load(str(path))
+    assert found.of("translate") is found.classes["translate"]
+    assert found.of("sums") is found.classes["*"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("classes: {Translate: {}}", "'Translate' is not a class"),
+        ("classes: {a: {cash: 1}}", "cash"),
+        ("classes: [", "is not YAML"),
+        ("- a", "valid dictionary"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_the_value(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(Misconfigured, match=r"classes\.yaml") as raised:
+        load(str(path))
+    assert told in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(Misconfigured, match=r"TIERBUS_CLASSES='nowhere\.yaml'"):
+        load("nowhere.yaml")
