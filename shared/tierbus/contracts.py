@@ -122,13 +122,18 @@ class Attachment(Model):
 
 
 class Expects(Model):
-    """What an answer must be. All parts are optional; the free checks use the first four, a judge the criteria."""
+    """What an answer must be. All parts are optional; the free checks use the first four, a judge the criteria.
+
+    `answer_at` is a JSON pointer (RFC 6901) to the part of a JSON answer that counts when two answers are compared: the
+    rest, such as the reasoning, may differ.
+    """
 
     json_schema: dict[str, Any] | None = None
     must_mention: tuple[str, ...] = ()
     min_chars: int | None = Field(default=None, ge=0)
     max_chars: int | None = Field(default=None, ge=1)
     criteria: tuple[str, ...] = ()
+    answer_at: str | None = None
 
 
 class Hints(Model):
@@ -391,15 +396,16 @@ class TimerDue(Message):
 
 
 class Decision(Model):
-    """What the router decided and why."""
+    """What the router decided and why. `model` is the first to be asked on the tier; None is the tier's own first."""
 
     route: Route
     tier: Tier
+    model: str | None = None
     review: ReviewLevel
     confidence: float = Field(ge=0, le=1)
     cause: str
     scores: dict[str, float] = Field(default_factory=dict)
-    decided_by: Literal["hint", "rules", "scorer", "model"] = "rules"
+    decided_by: Literal["hint", "rules", "scorer", "model", "policy"] = "rules"
 
 
 class Inputs(Model):
@@ -438,12 +444,16 @@ class VerdictKind(StrEnum):
 
 
 class Verdict(Model):
-    """The reviewer's decision on one attempt, with the rung that was sure, its reason, and the critique for the next tier."""
+    """The reviewer's decision on one attempt, with the rung that was sure, its reason, and the critique for the next tier.
+
+    `to` is the tier that an escalation goes to, where that is not the next one.
+    """
 
     kind: VerdictKind
-    rung: Literal["outcome", "checks", "agreement", "judge"]
+    rung: Literal["outcome", "checks", "agreement", "judge", "policy"]
     reason: str
     critique: str = ""
+    to: Tier | None = None
 
 
 class Attempt(Model):

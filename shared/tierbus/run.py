@@ -240,7 +240,7 @@ def _apply(run: Run, state: StepState, judged: Judged, now: float) -> Run:
         case VerdictKind.ESCALATE if state.tier.above and state.attempt < limits.ATTEMPTS:
             climbed = {
                 "attempt": state.attempt + 1,
-                "tier": state.tier.above,
+                "tier": _higher(state.tier.above, judged.verdict.to),
                 "critique": judged.verdict.critique or judged.verdict.reason,
             }
             return _with(run, state.model_copy(update=climbed))
@@ -248,6 +248,12 @@ def _apply(run: Run, state: StepState, judged: Judged, now: float) -> Run:
             failed = _with(run, state.model_copy(update={"status": StepStatus.FAILED, "ended_at": now}))
             reason = f"step {judged.step!r} failed at tier {judged.tier}: {judged.verdict.reason}"
             return _fail(failed, reason, now)
+
+
+def _higher(above: Tier, to: Tier | None) -> Tier:
+    """Where an escalation goes: never down, never the same tier again."""
+    order = list(Tier)
+    return to if to is not None and order.index(to) > order.index(above) else above
 
 
 def _attempt(judged: Judged) -> Attempt:

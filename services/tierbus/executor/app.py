@@ -133,6 +133,7 @@ class _Attempt:
             tier=self.step.tier,
             question=asked,
             priority=self.run.priority,
+            first=_first(self.run, self.step, self.parts.catalog),
             budget_nano_usd=budget_left(self.run, before),
             wanted=partial(self.parts.runs.awaits, self.run, self.revision, self.step.step, self.step.attempt),
             again=self.delivery.again,
@@ -146,6 +147,13 @@ class _Attempt:
     async def _done(self, found: Read, output: Output, calls: tuple[CallRecorded, ...]) -> _Done:
         content = await self.parts.texts.keep(found.content) if found.content else None
         return _Done(found.outcome, content, "; ".join(found.errors), output.model, calls)
+
+
+def _first(run: Run, step: StepReleased, catalog: Catalog) -> int:
+    """The place in its tier of the model that the router chose for the first attempt; the tier's own first otherwise."""
+    chosen = run.decision.model if run.decision is not None and step.attempt == 1 else None
+    names = [spec.id for spec in catalog.tiers[step.tier]]
+    return names.index(chosen) if chosen in names else 0
 
 
 def _repair(asked: Question, answer: str, errors: tuple[str, ...]) -> Question:

@@ -88,11 +88,13 @@ def _about_attachments(task: Task) -> list[str]:
 
 
 def _about_expectations(task: Task) -> list[str]:
+    reasons = []
+    at = task.expects.answer_at
+    if at is not None and at and not at.startswith("/"):
+        reasons.append(f"expects.answer_at {at!r} is not a JSON pointer: it must begin with /")
     schema = task.expects.json_schema
-    if schema is None:
-        return []
-    why = broken_schema(schema)
-    return [f"expects.json_schema is not a JSON schema: {why}"] if why else []
+    why = broken_schema(schema) if schema is not None else None
+    return [*reasons, f"expects.json_schema is not a JSON schema: {why}"] if why else reasons
 
 
 def _about_limits(task: Task, now: float) -> list[str]:

@@ -27,8 +27,10 @@ from tierbus.contracts import (
 )
 from tierbus.errors import Rejected, Unavailable
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
+from tierbus.policy.advisor import Advisor, case
 from tierbus.result import result_of
 from tierbus.router.accept import accept
+from tierbus.router.advice import advised, start
 from tierbus.router.classify import question, read
 from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide
 from tierbus.router.signals import Signals, signals
@@ -49,7 +51,8 @@ STATE_TEXT_BYTES = 64 * limits.KIB
 class Router:
     """The router's parts.
 
-    `scorers` are asked in order between the rules and the small model; `join_traces` lets a task's trace go on under its
+    `scorers` are asked in order between the rules and the small model; `advisor` starts tasks of the classes that its policy
+    was trained for; `join_traces` lets a task's trace go on under its
     caller's instead of linking to it.
     """
 
@@ -59,6 +62,7 @@ class Router:
     catalog: Catalog
     classify_below: float = 0.6
     scorers: Sequence[Scorer] = field(default=())
+    advisor: Advisor | None = None
     join_traces: bool = False
 
     def service(self) -> Service:
@@ -78,7 +82,7 @@ class Router:
         run = run.model_copy(update={"prompt": _content(kept.prompt), "attachments": kept.attachments})
         prompt = await self.texts.read(_content(task.prompt))
         seen = signals(prompt, [item.content.total_bytes for item in task.attachments])
-        decision, calls = await self._decide(task, run, seen, delivery)
+        decision, calls = await self._decide(task, run, seen, prompt, delivery)
         now = time.time()
         decided = run.model_copy(
             update={
@@ -102,8 +106,20 @@ class Router:
         return [*messages, routed]
 
     async def _decide(
-        self, task: Task, run: Run, seen: Signals, delivery: Delivery
+        self, task: Task, run: Run, seen: Signals, prompt: str, delivery: Delivery
     ) -> tuple[Decision, tuple[CallRecorded, ...]]:
+        if self.advisor is not None and advised(task, seen.total_tokens, self.advisor):
+            scores = by_rules(seen)
+            decision = decide(
+                seen,
+                scores,
+                risk=task.risk,
+                hints=task.hints.model_copy(update={"route": Route.DIRECT}),
+                catalog=self.catalog,
+                at=run.submitted_at,
+                decided_by="policy",
+            )
+            return start(decision, self.advisor, self.advisor.policy.next(case(run, prompt), ())), ()
         scores, by, calls = await self._score(task, run, seen, delivery)
         decision = decide(
             seen,

@@ -22,7 +22,7 @@ OUTPUT_TOKENS = 1024
 """Answer size assumed when tiers are compared by price."""
 LONG_TOKENS = 30_000
 
-DecidedBy = Literal["hint", "rules", "scorer", "model"]
+DecidedBy = Literal["hint", "rules", "scorer", "model", "policy"]
 
 
 @dataclass(frozen=True)
