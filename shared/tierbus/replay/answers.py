@@ -1,0 +1,25 @@
+"""Whether two recorded answers are the same. Pure."""
+
+import re
+from functools import lru_cache
+
+from tierbus.policy.moves import Seen
+
+_SPACE = re.compile(r"\s+")
+_MARKS = re.compile(r"[$,%]")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII)
+
+
+@lru_cache(maxsize=1 << 16)
+def normal(answer: str) -> str:
+    """An answer without what does not matter: case, white space, quotes around it, how a number is written."""
+    text = _SPACE.sub("", answer).strip("'\"").lower()
+    number = _MARKS.sub("", text)
+    return str(float(number)) if _NUMBER.fullmatch(number) else text
+
+
+def same(first: Seen, second: Seen) -> bool:
+    """Whether two answers agree; an answer that could not be read agrees with nothing."""
+    if first.answer is None or second.answer is None:
+        return False
+    return first.answer == second.answer or normal(first.answer) == normal(second.answer)
