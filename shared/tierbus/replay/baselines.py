@@ -6,6 +6,7 @@ Routers get the threshold that was cheapest on train among those within the marg
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from zlib import crc32
 
 import numpy as np
@@ -21,18 +22,27 @@ THRESHOLDS = 101
 """Shares of strong calls that are tried for a threshold: every percent."""
 
 
+class Kind(StrEnum):
+    """What a policy is there for."""
+
+    TIER = "tier"
+    BASELINE = "baseline"
+    BOUND = "bound"
+    POLICY = "policy"
+
+
 @dataclass(frozen=True)
 class Player:
     """A policy by name, made anew from the tasks it may be fitted on.
 
-    `fitted`: what it is fitted on matters. `fixed`: it is one model always. `reviewer`: always plays with it.
+    `fitted`: what it is fitted on matters. `reviewer`: always plays with it.
     """
 
     name: str
     about: str
     make: Callable[[Board], Policy]
+    kind: Kind = Kind.BASELINE
     fitted: bool = False
-    fixed: bool = False
     reviewer: Reviewer | None = None
 
 
@@ -150,26 +160,28 @@ def baselines(models: tuple[str, ...], margin: float, *, grouped: bool = True) -
         grouped: whether tasks have a category.
     """
     strong = len(models) - 1
-    tiers = [
-        Player(f"always-{place}", f"{model} for every task", _always(place), fixed=True)
-        for place, model in enumerate(models[:-1])
-    ]
-    tiers.append(Player("always-strong", f"{models[-1]} for every task", _always(strong), fixed=True))
-    pair = f"{models[0]}, then {models[1]}; {models[-1]} if they differ" if strong > 1 else ""
-    return [
-        *tiers,
-        Player("random", "a share of the tasks, chosen by chance", _router(chance, margin, ChanceRouter), fitted=True),
-        Player("length", "long prompts to the strong model", _router(length, margin), fitted=True),
-        *(
-            [Player("category", "categories where the strong one gains most", _category(margin), fitted=True)]
-            if grouped
-            else []
-        ),
-        *([Player("two-agree", pair, lambda board: TwoAgree(board.strong))] if pair else []),
+    found = [
         Player(
-            "perfect-review", "cheapest first, a free reviewer that never errs", _always(0), reviewer=Reviewer(0.0, 0.0)
-        ),
+            "always-strong" if place == strong else f"always-{place}",
+            f"{model} for every task",
+            _always(place),
+            Kind.TIER,
+        )
+        for place, model in enumerate(models)
     ]
+    found.append(
+        Player("random", "a share of the tasks, by chance", _router(chance, margin, ChanceRouter), fitted=True)
+    )
+    found.append(Player("length", "long prompts to the strong model", _router(length, margin), fitted=True))
+    if grouped:
+        about = "categories where the strong model gains most"
+        found.append(Player("category", about, _category(margin), fitted=True))
+    if strong > 1:
+        about = f"{models[0]} and {models[1]}; {models[-1]} where they differ"
+        found.append(Player("two-agree", about, lambda board: TwoAgree(board.strong)))
+    about = "cheapest first, with a free reviewer that never errs"
+    found.append(Player("perfect-review", about, _always(0), Kind.BOUND, reviewer=Reviewer(0.0, 0.0)))
+    return found
 
 
 def _always(place: int) -> Callable[[Board], Policy]:

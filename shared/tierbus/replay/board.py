@@ -6,17 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tierbus.errors import TierbusError
 from tierbus.policy.moves import Case, Seen
+from tierbus.replay.errors import Unplayable
 from tierbus.replay.records import Output, Row
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-
-
-class Unplayable(TierbusError):
-    """The caller must name other models or another file; the text says why these cannot be played."""
 
 
 @dataclass(frozen=True)

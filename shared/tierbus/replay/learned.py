@@ -8,6 +8,7 @@ from typing import cast
 from tierbus.errors import Misconfigured
 from tierbus.policy.moves import Policy
 from tierbus.replay.board import Board
+from tierbus.replay.errors import INSTALL
 
 
 def fitted(train: Board) -> Policy:
@@ -39,6 +40,4 @@ def _module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("tierbus."):
             raise Misconfigured(f"this release has no {error.name}: it cannot learn or read policies") from error
-        raise Misconfigured(
-            f"no library {error.name}; install with: make learn, or pip install tierbus[learn]"
-        ) from error
+        raise Misconfigured(f"no library {error.name}; {INSTALL}") from error

@@ -18,13 +18,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from tierbus.errors import TierbusError
 from tierbus.policy.moves import Ask, Case, Policy, Seen, Take
 from tierbus.replay.board import Board, Bools, Floats, Ints
-
-
-class BadMove(TierbusError):
-    """Whoever wrote the policy must change it: it made a move that the rules forbid."""
+from tierbus.replay.errors import BadMove
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
-from tierbus.errors import TierbusError
+from tierbus.replay.errors import BadRecords
 
 SPLITS = ("train", "test")
 _SHOWN = 60
 """Characters of a wrong value that an error shows."""
-
-
-class BadRecords(TierbusError):
-    """Whoever made the file of recorded answers must change it; the text says which line and field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +110,23 @@ def read(path: Path) -> list[Row]:
 
 
 def write(path: Path, rows: Iterable[Row]) -> int:
-    """Write rows, compressed if the name ends in `.gz`; how many there were.
+    """Write rows, compressed if the name ends in `.gz`; how many there were. The file is there whole or not at all.
 
     Raises:
-        BadRecords: the file cannot be written.
+        BadRecords: the file cannot be written, or making the rows raised it.
     """
+    part = path.with_name(f".part-{path.name}")
     written = 0
     try:
-        with _opened(path, "wt") as file:
+        with _opened(part, "wt") as file:
             for row in rows:
                 file.write(json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n")
                 written += 1
+        part.replace(path)
     except OSError as error:
         raise BadRecords(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
     return written
 
 
