@@ -19,7 +19,13 @@ def normal(answer: str) -> str:
 
 
 def same(first: Seen, second: Seen) -> bool:
-    """Whether two answers agree; an answer that could not be read agrees with nothing."""
-    if first.answer is None or second.answer is None:
+    """Whether two answers agree: their comparable parts, or the whole text where there is none. No text agrees with nothing."""
+    one, other = _compared(first), _compared(second)
+    if one is None or other is None:
         return False
-    return first.answer == second.answer or normal(first.answer) == normal(second.answer)
+    return one == other or normal(one) == normal(other)
+
+
+def _compared(seen: Seen) -> str | None:
+    """An answer that was read may be empty: a function can return ""."""
+    return (seen.text or None) if seen.answer is None else seen.answer

@@ -70,9 +70,10 @@ def board(rows: Sequence[Row], models: Sequence[str], *, priced: bool = True) ->
         prices.append(known)
         filled += missing
     usd = np.stack(prices, axis=1)
-    whole = [all(output.answer is None for output in column) for column in columns]
+    if priced and not usd[:, -1].any():
+        raise Unplayable(f"all recorded calls of {models[-1]!r} cost $0, so there is nothing to save against")
     seens = tuple(
-        tuple(_seen(place, column[at], usd[at, place], whole=whole[place]) for place, column in enumerate(columns))
+        tuple(_seen(place, column[at], usd[at, place]) for place, column in enumerate(columns))
         for at in range(len(rows))
     )
     cases = tuple(Case(row.id, row.task, row.group, row.prompt) for row in rows)
@@ -111,12 +112,11 @@ def _prices(column: list[Output], model: str, *, priced: bool) -> tuple[Floats, 
     return usd, int(missing.sum())
 
 
-def _seen(place: int, output: Output, usd: float, *, whole: bool) -> Seen:
-    text = output.response or ""
+def _seen(place: int, output: Output, usd: float) -> Seen:
     return Seen(
         place=place,
-        text=text,
-        answer=(text.strip() or None) if whole else output.answer,
+        text=output.response or "",
+        answer=output.answer,
         valid=None,
         truncated=False,
         input_tokens=output.input_tokens or 0,

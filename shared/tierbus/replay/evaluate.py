@@ -70,8 +70,14 @@ class Judge:
         self._strong = Outcome.always_strong(board.part(tasks))
         self._resample = Resample(len(tasks), rules.draws, rules.seed)
 
-    def line(self, player: Player, *, resplit: bool = True) -> Line:
-        """The figures of a policy; `resplit` fits it anew on random splits of the whole board too."""
+    def line(self, player: Player, *, resplit: bool = True, sweep: bool = True) -> Line:
+        """The figures of a policy.
+
+        Args:
+            player: makes the policy.
+            resplit: fit it anew on random splits of the whole board too, if it is fitted.
+            sweep: play it with a reviewer behind it too.
+        """
         seats = seated(player, self._board, self._parts)
         # before `prepare`: afterwards a decision may be a look into a table
         timed = np.concatenate([decision_s(fresh(seat.policy), seat.board, TIMED_TASKS) for seat in seats])
@@ -86,7 +92,7 @@ class Judge:
             decision=Decision(*np.percentile(timed, [50, 99]).tolist()),
             orders=over_orders(plays, self._strong) if len(plays) > 1 else None,
             resplits=self._resplits(player) if resplit and player.fitted and self._rules.resplits else None,
-            reviewed=self._sweep(player, seats),
+            reviewed=self._sweep(player, seats) if sweep else (),
         )
 
     def _plays(self, player: Player, seats: Sequence[Seat]) -> list[Played]:

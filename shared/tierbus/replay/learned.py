@@ -24,13 +24,11 @@ def fitted(train: Board) -> Policy:
 
 
 def stored(path: Path) -> Policy:
-    """A policy from a file.
+    """A policy from a file: `tierbus.policy.store.load(path)`.
 
     Raises:
-        Misconfigured: there is none at the path, this release cannot read it, or a library for it is missing.
+        Misconfigured: this release cannot read it, or a library for it is missing.
     """
-    if not path.is_file():
-        raise Misconfigured(f"no policy file at {str(path)!r}, and no baseline of this name")
     return cast("Policy", _module("tierbus.policy.store").load(path))
 
 

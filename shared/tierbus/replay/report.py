@@ -101,7 +101,7 @@ def _lines(rows: Sequence[Row], here: Board, parts: list[Fold], wish: Wish, tell
         tell(SINGLE_BEST)
         wide = board(rows, _playable(rows, wish.models[-1]))
         own, _ = _parts(rows, wide, wish)
-        lines.append(Judge(wide, own, wish.rules).line(single_best(wide, wish.rules.margin)))
+        lines.append(Judge(wide, own, wish.rules).line(single_best(wide, wish.rules.margin), sweep=False))
     return lines
 
 

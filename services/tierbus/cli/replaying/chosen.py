@@ -17,12 +17,12 @@ def chosen(words: Sequence[str], known: Sequence[Player]) -> tuple[tuple[Player,
     Baselines by name are played alone; `learned` and files are played against all baselines, unless some are named too.
 
     Raises:
-        Unplayable: a policy is named twice.
-        Misconfigured: there is no such policy, or it cannot be read.
+        Unplayable: there is no such policy, or it is named twice.
+        Misconfigured: it cannot be read by this release.
     """
     baselines = {player.name: player for player in known}
     named = [word for word in words if word in baselines or word == SINGLE_BEST]
-    others = [_other(word) for word in words if word not in named]
+    others = [_other(word, [*baselines, SINGLE_BEST]) for word in words if word not in named]
     names = [*named, *(player.name for player in others)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -31,8 +31,13 @@ def chosen(words: Sequence[str], known: Sequence[Player]) -> tuple[tuple[Player,
     return (*played, *others), not named or SINGLE_BEST in named
 
 
-def _other(word: str) -> Player:
+def _other(word: str, baselines: Sequence[str]) -> Player:
     if word == LEARNED:
         return Player(LEARNED, "learned from the tasks to fit on", learned.fitted, Kind.POLICY, fitted=True)
-    policy = learned.stored(Path(word))
-    return Player(Path(word).stem, "as stored", lambda _board: policy, Kind.POLICY)
+    path = Path(word)
+    if not path.is_file():
+        raise Unplayable(
+            f"--policy {word!r} is no file, not {LEARNED!r}, and no baseline; those are {', '.join(baselines)}"
+        )
+    policy = learned.stored(path)
+    return Player(path.stem, "as stored", lambda _board: policy, Kind.POLICY)

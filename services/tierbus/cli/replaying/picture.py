@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from itertools import cycle
 
-from tierbus.cli.replaying.text import UNKNOWN, percent
+from tierbus.cli.replaying.text import UNKNOWN, margin, percent
 from tierbus.cli.words import short
 from tierbus.replay.baselines import Kind
 from tierbus.replay.evaluate import Line
@@ -145,7 +145,7 @@ def _legend(report: Report) -> Iterator[str]:
             yield _words(at, y, told, anchor="end")
     y += _ROW + 10
     yield f'<line x1="{left}" x2="{left + 20}" y1="{y - 4:.1f}" y2="{y - 4:.1f}" stroke="{_EQUAL}" stroke-dasharray="5 4"/>'
-    yield _words(left + 26, y, f"equal quality: strong less {report.rules.margin * 100:g} points", fill=_SOFT, size=12)
+    yield _words(left + 26, y, f"equal quality: strong less {margin(report.rules.margin)}", fill=_SOFT, size=12)
     for route, (colour, dash) in zip(_curved(report), cycle(_CURVES)):
         y += _ROW - 6
         yield (

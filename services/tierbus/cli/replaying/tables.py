@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tierbus.cli.replaying.text import UNKNOWN, dollars, micros, percent, points, spread
+from tierbus.cli.replaying.text import UNKNOWN, dollars, margin, micros, percent, points, spread
 from tierbus.replay.baselines import Kind
 from tierbus.replay.evaluate import Line
 from tierbus.replay.report import Report
@@ -57,7 +57,7 @@ def _quality(report: Report) -> Figures:
     )
     about = (
         "Saving: lower end of the 95 % interval of what is saved against the strong model alone, paired bootstrap over tasks, "
-        f"{report.rules.draws:,} draws; {UNKNOWN} where accuracy is more than {report.rules.margin * 100:g} points lower. "
+        f"{report.rules.draws:,} draws; {UNKNOWN} where accuracy is more than {margin(report.rules.margin)} lower. "
         f"Every attempt is paid.{filled}"
     )
     names = ("right", "against strong", "per 1,000", "cost", "saving ≥", "strong asked", "decision p50/p99")
@@ -80,7 +80,7 @@ def _quality_row(line: Line) -> Record:
 
 
 def _again(lines: list[Line]) -> Figures:
-    names = ("splits missed", "against strong", "cost", "orders", "right", "worst", "cost", "worst")
+    names = ("splits missed", "against strong", "cost", "orders", "right, mean", "worst", "cost, mean", "worst")
     about = (
         "Fitted anew on random 60/40 splits: how many missed equal quality, and means. "
         "Where the order of arrival matters: the mean over random orders, and the worst one."

@@ -18,6 +18,12 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.2f}"
 
 
+def margin(share: float) -> str:
+    """How far below the strong model is equal quality."""
+    told = f"{100 * share:g}"
+    return f"{told} point" if told == "1" else f"{told} points"
+
+
 def dollars(usd: float) -> str:
     """Dollars with three digits that say something."""
     return f"${usd:,.2f}" if usd >= 1 else f"${usd:.3g}"
