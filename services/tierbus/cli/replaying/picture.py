@@ -18,6 +18,8 @@ _ROW = 26
 _NAME_CHARS = 18
 _LADDER_CHARS = 150
 _TICKS = 6
+_LEAST_SPAN = 0.01
+"""One point: where all policies are equally good, there is still an axis."""
 _FONT = "system-ui, -apple-system, Segoe UI, Roboto, sans-serif"
 _TEXT, _SOFT, _GRID, _WHISKER, _EQUAL = "#1d2230", "#5a6376", "#e6e9ef", "#98a1b3", "#1c7046"
 _FILL = {Kind.TIER: "#dfe3ea", Kind.BASELINE: "#3f5ea8", Kind.BOUND: "#ffffff", Kind.POLICY: "#27824f"}
@@ -30,10 +32,11 @@ class _Scale:
     """From values to places, with round values for the grid."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        raw = max(high - low, 1e-6) / _TICKS
+        raw = max(high - low, _LEAST_SPAN) / _TICKS
         unit = math.pow(10, math.floor(math.log10(raw)))
         self.step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= raw)
-        self.low, self.high = math.floor(low / self.step) * self.step, math.ceil(high / self.step) * self.step
+        self.high = math.ceil(high / self.step) * self.step
+        self.low = min(math.floor(low / self.step) * self.step, self.high - self.step)
         self._start, self._end = start, end
 
     def __call__(self, value: float) -> float:
