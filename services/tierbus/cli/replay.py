@@ -55,9 +55,7 @@ def play(
     strong: Annotated[str, typer.Option("--strong", help="The strong model.")],
     policy: Annotated[
         list[str] | None,
-        typer.Option(
-            "--policy", "-p", help="A baseline's name, `learned`, or a policy file; repeat. Default: all baselines."
-        ),
+        typer.Option("--policy", "-p", help="`learned`, a policy file, or a baseline by name; repeat."),
     ] = None,
     rows: Annotated[
         Rows, typer.Option("--rows", help="Play the test split, or all tasks, each fifth fitted on the rest.")
@@ -85,7 +83,11 @@ def play(
     as_json: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="Draw cost and quality: .svg or .html.")] = None,
 ) -> None:
-    """Play policies on recorded answers: accuracy, dollars, and how sure both are."""
+    """Play policies on recorded answers: accuracy, dollars, and how sure both are.
+
+    Baselines: always-0, always-1, ..., always-strong, random, length, category, two-agree, perfect-review, single-best. They
+    are all played unless some are named with --policy.
+    """
     _targets(as_json, picture)
     _need_numpy()
     from tierbus.cli.replaying.chosen import chosen

@@ -4,7 +4,7 @@ Routers get the threshold that was cheapest on train among those within the marg
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from zlib import crc32
@@ -196,19 +196,19 @@ def _category(margin: float) -> Callable[[Board], Policy]:
     return lambda train: routed(Prior(train), train, margin)
 
 
-def single_best(wide: Board, margin: float) -> Player:
-    """The one model to use for everything: the cheapest on train among all with equal quality there.
+def best_place(train: Board, margin: float) -> int:
+    """The cheapest model on train among those whose accuracy there is at least the strong one's less the margin."""
+    accuracy = train.correct.mean(axis=0)
+    good = np.flatnonzero(accuracy >= accuracy[-1] - margin)
+    return int(good[train.usd.mean(axis=0)[good].argmin()])
+
+
+def single_best(names: Sequence[str], margin: float) -> Player:
+    """The one model to use for everything, chosen on train from a board of all recorded models, the strong one last.
 
     Args:
-        wide: a board of all models in the records, the strong one last.
+        names: those that were chosen, one for every fold.
         margin: of accuracy, as for routers.
     """
-    models = wide.models
-
-    def make(train: Board) -> Policy:
-        accuracy = train.correct.mean(axis=0)
-        good = np.flatnonzero(accuracy >= accuracy[-1] - margin)
-        return Always(int(good[train.usd.mean(axis=0)[good].argmin()]))
-
-    about = f"the cheapest of {len(models)} recorded models with equal quality on train"
-    return Player("single-best", about, make, fitted=True)
+    about = f"{', '.join(dict.fromkeys(names))}: the cheapest model in the records with equal quality on train"
+    return Player("single-best", about, lambda train: Always(best_place(train, margin)), fitted=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tierbus.replay.baselines import Player, single_best
+from tierbus.replay.baselines import Player, best_place, single_best
 from tierbus.replay.board import Board, board
 from tierbus.replay.evaluate import Judge, Line, Rules
 from tierbus.replay.records import Row
@@ -83,12 +83,12 @@ def report(rows: Sequence[Row], wish: Wish, tell: Tell) -> Report:
 def _parts(rows: Sequence[Row], here: Board, wish: Wish) -> tuple[list[Fold], str]:
     if wish.lesson is not None:
         lesson = board(wish.lesson.rows, wish.lesson.models, priced=wish.priced)
-        fitted_on = f"{len(lesson)} tasks of the other file, {' → '.join(wish.lesson.models)}"
+        fitted_on = f"{len(lesson):,} tasks of the other file, {' → '.join(wish.lesson.models)}"
         return [Fold(lesson, tested(rows, every=wish.every))], fitted_on
     if wish.every:
         return folds(here, wish.rules.seed), "the other four fifths of the tasks"
     own = split(rows, here)
-    return own, f"{len(own[0].train)} tasks of the train split"
+    return own, f"{len(own[0].train):,} tasks of the train split"
 
 
 def _lines(rows: Sequence[Row], here: Board, parts: list[Fold], wish: Wish, tell: Tell) -> list[Line]:
@@ -101,7 +101,8 @@ def _lines(rows: Sequence[Row], here: Board, parts: list[Fold], wish: Wish, tell
         tell(SINGLE_BEST)
         wide = board(rows, _playable(rows, wish.models[-1]))
         own, _ = _parts(rows, wide, wish)
-        lines.append(Judge(wide, own, wish.rules).line(single_best(wide, wish.rules.margin), sweep=False))
+        chosen = [wide.models[best_place(part.train, wish.rules.margin)] for part in own]
+        lines.append(Judge(wide, own, wish.rules).line(single_best(chosen, wish.rules.margin), sweep=False))
     return lines
 
 

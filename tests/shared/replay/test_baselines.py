@@ -103,5 +103,5 @@ def test_the_single_best_model_is_the_cheapest_on_train_that_is_as_good_as_the_s
 
     weak, good = line("a", cheap_right=False), line("a", cheap_right=True)
 
-    assert play(single_best(weak, MARGIN).make(weak), weak).taken.tolist() == [1]
-    assert play(single_best(good, MARGIN).make(good), good).taken.tolist() == [0]
+    assert play(single_best([], MARGIN).make(weak), weak).taken.tolist() == [1]
+    assert play(single_best([], MARGIN).make(good), good).taken.tolist() == [0]

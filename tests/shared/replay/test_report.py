@@ -168,6 +168,7 @@ def test_the_best_single_model_is_looked_for_among_all_in_the_file() -> None:
 
     assert found.quality.cost_share.mean == pytest.approx(0.2)
     assert found.quality.saving_low == pytest.approx(0.8)
+    assert found.about.startswith("third: the cheapest model")
     assert found.reviewed == ()
 
 

@@ -39,9 +39,12 @@ def tables(report: Report) -> Iterator[Figures]:
     """Every table that has something in it."""
     if report.lines:
         yield _quality(report)
-    again = [line for line in report.lines if line.resplits or line.orders]
-    if again:
-        yield _again(again)
+    fitted = [line for line in report.lines if line.resplits]
+    if fitted:
+        yield _fitted(fitted)
+    ordered = [line for line in report.lines if line.orders]
+    if ordered:
+        yield _ordered(ordered)
     reviewed = [line for line in report.lines if line.reviewed and line.policy != "always-strong"]
     if reviewed:
         yield _reviewed(reviewed, report)
@@ -51,9 +54,7 @@ def tables(report: Report) -> Iterator[Figures]:
 
 def _quality(report: Report) -> Figures:
     filled = (
-        f" {report.filled_costs} calls without a recorded cost got their model's mean cost."
-        if report.filled_costs
-        else ""
+        f" Recorded calls without a cost got their model's mean: {report.filled_costs}." if report.filled_costs else ""
     )
     about = (
         "Saving: lower end of the 95 % interval of what is saved against the strong model alone, paired bootstrap over tasks, "
@@ -79,26 +80,43 @@ def _quality_row(line: Line) -> Record:
     return Record(line.kind, cells)
 
 
-def _again(lines: list[Line]) -> Figures:
-    names = ("splits missed", "against strong", "cost", "orders", "right, mean", "worst", "cost, mean", "worst")
-    about = (
-        "Fitted anew on random 60/40 splits: how many missed equal quality, and means. "
-        "Where the order of arrival matters: the mean over random orders, and the worst one."
+def _fitted(lines: list[Line]) -> Figures:
+    about = "Fitted anew on random splits, 60 % to fit and 40 % to play: how many missed equal quality, and means."
+    rows = tuple(
+        Record(
+            line.kind,
+            (
+                line.policy,
+                f"{found.missed} of {found.splits}",
+                points(found.against_strong),
+                percent(found.cost_share),
+            ),
+        )
+        for line in lines
+        if (found := line.resplits)
     )
-    return Figures("On other splits and in other orders", about, ("policy",), names, tuple(map(_again_row, lines)))
+    return Figures("On other splits", about, ("policy",), ("missed", "against strong", "cost"), rows)
 
 
-def _again_row(line: Line) -> Record:
-    splits, orders = line.resplits, line.orders
-    fitted = [UNKNOWN] * 3
-    if splits:
-        missed = f"{splits.missed} of {splits.splits}"
-        fitted = [missed, points(splits.against_strong), percent(splits.cost_share)]
-    met = [UNKNOWN] * 5
-    if orders:
-        right = [percent(orders.accuracy, 2), percent(orders.worst_accuracy, 2)]
-        met = [f"{orders.orders:,}", *right, percent(orders.cost_share), percent(orders.worst_cost_share)]
-    return Record(line.kind, (line.policy, *fitted, *met))
+def _ordered(lines: list[Line]) -> Figures:
+    about = "Policies that learn in use, over random orders of arrival: the mean, and the worst of all."
+    rows = tuple(
+        Record(
+            line.kind,
+            (
+                line.policy,
+                f"{found.orders:,}",
+                percent(found.accuracy, 2),
+                percent(found.worst_accuracy, 2),
+                percent(found.cost_share),
+                percent(found.worst_cost_share),
+            ),
+        )
+        for line in lines
+        if (found := line.orders)
+    )
+    names = ("orders", "right, mean", "right, worst", "cost, mean", "cost, worst")
+    return Figures("In other orders", about, ("policy",), names, rows)
 
 
 def _reviewed(lines: list[Line], report: Report) -> Figures:
