@@ -34,19 +34,120 @@ class Work(NamedTuple):
 
 
 _RULES = "You work for Example Corp. Follow the house rules. " + " ".join(
-    f"Rule {n}: keep to the style of section {n * 7 % 50}, name amounts with their currency, never guess." for n in range(1, 60)
+    f"Rule {n}: keep to the style of section {n * 7 % 50}, name amounts with their currency, never guess."
+    for n in range(1, 60)
 )
 _WORKS = (
-    Work(0.26, "support", "claude-opus-4-6", "anthropic", _RULES, "Classify the intent of this ticket as billing, login or other: ticket {n} says the invoice of order {m} is wrong.", (1500, 1700), (4, 20), 40_000),
-    Work(0.18, "finance", "gpt-4o", "openai", "", "Extract vendor, date and total from this invoice as JSON. Invoice {n}: vendor no. {m}, 3 positions, total {n} EUR.", (120, 2500), (40, 120), 500_000),
-    Work(0.14, "support", "claude-sonnet-4-6", "anthropic", _RULES, "What is the return policy for article {m}?", (1500, 1800), (60, 220), 900),
-    Work(0.12, "marketing", "gpt-4o", "openai", "You are a translator.", "Translate to German: our new product number {n} ships on day {m} of the month.", (80, 500), (80, 500), 300_000),
-    Work(0.10, "product", "claude-opus-4-6", "anthropic", "", "Summarize the minutes of meeting {n}: team {m} discussed the roadmap, the budget and the open points at length.", (2000, 9000), (200, 500), 300_000),
-    Work(0.08, "engineering", "claude-opus-4-6", "anthropic", "You are a senior engineer.", "Fix the bug in this python function, then write a unittest:\n```python\ndef f{n}(x):\n    return x / {m}\n```", (800, 6000), (300, 1600), 300_000),
-    Work(0.05, "strategy", "claude-opus-4-6", "anthropic", "", "Compare the strategy of plan {n} with plan {m}, evaluate the trade-offs, then recommend an architecture and a migration.", (3000, 12000), (900, 2500), 300_000),
-    Work(0.03, "legal", "claude-opus-4-6", "anthropic", "", "Review contract {n} for compliance and liability; the penalty clause is number {m}.", (9000, 140_000), (300, 900), 300_000),
-    Work(0.03, "labs", "house-model-7b", "", "", "Rewrite sentence {n} in a friendlier tone; it is number {m}.", (60, 200), (40, 160), 300_000),
-    Work(0.01, "data", "text-embedding-3-small", "openai", "", "Article {n} about topic {m}.", (200, 400), (0, 0), 300_000),
+    Work(
+        0.26,
+        "support",
+        "claude-opus-4-6",
+        "anthropic",
+        _RULES,
+        "Classify the intent of this ticket as billing, login or other: ticket {n} says the invoice of order {m} is wrong.",
+        (1500, 1700),
+        (4, 20),
+        40_000,
+    ),
+    Work(
+        0.18,
+        "finance",
+        "gpt-4o",
+        "openai",
+        "",
+        "Extract vendor, date and total from this invoice as JSON. Invoice {n}: vendor no. {m}, 3 positions, total {n} EUR.",
+        (120, 2500),
+        (40, 120),
+        500_000,
+    ),
+    Work(
+        0.14,
+        "support",
+        "claude-sonnet-4-6",
+        "anthropic",
+        _RULES,
+        "What is the return policy for article {m}?",
+        (1500, 1800),
+        (60, 220),
+        900,
+    ),
+    Work(
+        0.12,
+        "marketing",
+        "gpt-4o",
+        "openai",
+        "You are a translator.",
+        "Translate to German: our new product number {n} ships on day {m} of the month.",
+        (80, 500),
+        (80, 500),
+        300_000,
+    ),
+    Work(
+        0.10,
+        "product",
+        "claude-opus-4-6",
+        "anthropic",
+        "",
+        "Summarize the minutes of meeting {n}: team {m} discussed the roadmap, the budget and the open points at length.",
+        (2000, 9000),
+        (200, 500),
+        300_000,
+    ),
+    Work(
+        0.08,
+        "engineering",
+        "claude-opus-4-6",
+        "anthropic",
+        "You are a senior engineer.",
+        "Fix the bug in this python function, then write a unittest:\n```python\ndef f{n}(x):\n    return x / {m}\n```",
+        (800, 6000),
+        (300, 1600),
+        300_000,
+    ),
+    Work(
+        0.05,
+        "strategy",
+        "claude-opus-4-6",
+        "anthropic",
+        "",
+        "Compare the strategy of plan {n} with plan {m}, evaluate the trade-offs, then recommend an architecture and a migration.",
+        (3000, 12000),
+        (900, 2500),
+        300_000,
+    ),
+    Work(
+        0.03,
+        "legal",
+        "claude-opus-4-6",
+        "anthropic",
+        "",
+        "Review contract {n} for compliance and liability; the penalty clause is number {m}.",
+        (9000, 140_000),
+        (300, 900),
+        300_000,
+    ),
+    Work(
+        0.03,
+        "labs",
+        "house-model-7b",
+        "",
+        "",
+        "Rewrite sentence {n} in a friendlier tone; it is number {m}.",
+        (60, 200),
+        (40, 160),
+        300_000,
+    ),
+    Work(
+        0.01,
+        "data",
+        "text-embedding-3-small",
+        "openai",
+        "",
+        "Article {n} about topic {m}.",
+        (200, 400),
+        (0, 0),
+        300_000,
+    ),
 )
 
 
@@ -75,7 +176,16 @@ def calls(rows: int, seed: int = SEED) -> Iterator[Made]:
         input_ = work.input[0] + int(dice.random() ** 3 * (work.input[1] - work.input[0]))
         output = work.output[0] + int(dice.random() * (work.output[1] - work.output[0]))
         cached = 1024 if work.provider == "openai" and input_ > 1500 and n % 3 == 0 else 0
-        yield Made(number, work, START + SPAN_S * number / rows, prompt, input_, output, cached, f"user-{int(dice.random() ** 2 * 4000)}@example.com")
+        yield Made(
+            number,
+            work,
+            START + SPAN_S * number / rows,
+            prompt,
+            input_,
+            output,
+            cached,
+            f"user-{int(dice.random() ** 2 * 4000)}@example.com",
+        )
 
 
 def _iso(at: float) -> str:
@@ -90,21 +200,56 @@ def _turns(made: Made) -> list[dict[str, str]]:
 def request(made: Made) -> dict[str, Any]:
     """`{request, response}` of Anthropic, and the same of OpenAI under `body`."""
     if made.work.provider == "anthropic":
-        body = {"model": made.work.model, "max_tokens": 1024, "messages": [{"role": "user", "content": made.prompt}]}
+        body: dict[str, Any] = {
+            "model": made.work.model,
+            "max_tokens": 1024,
+            "messages": [{"role": "user", "content": made.prompt}],
+        }
         if made.work.system:
             body["system"] = made.work.system
-        usage = {"input_tokens": made.input, "output_tokens": made.output, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
-        answer = {"id": f"msg_{made.number}", "type": "message", "model": made.work.model, "content": [{"type": "text", "text": "SIMULATED " * 12}], "usage": usage}
-        return {"timestamp": _iso(made.at), "tenant": made.work.tenant, "user": made.user, "request": body, "response": answer}
-    usage = {"prompt_tokens": made.input, "completion_tokens": made.output, "prompt_tokens_details": {"cached_tokens": made.cached}}
-    answer = {"id": f"chatcmpl-{made.number}", "model": made.work.model, "created": int(made.at), "choices": [{"message": {"role": "assistant", "content": "SIMULATED " * 12}}], "usage": usage}
+        usage = {
+            "input_tokens": made.input,
+            "output_tokens": made.output,
+            "cache_read_input_tokens": 0,
+            "cache_creation_input_tokens": 0,
+        }
+        answer: dict[str, Any] = {
+            "id": f"msg_{made.number}",
+            "type": "message",
+            "model": made.work.model,
+            "content": [{"type": "text", "text": "SIMULATED " * 12}],
+            "usage": usage,
+        }
+        return {
+            "timestamp": _iso(made.at),
+            "tenant": made.work.tenant,
+            "user": made.user,
+            "request": body,
+            "response": answer,
+        }
+    usage = {
+        "prompt_tokens": made.input,
+        "completion_tokens": made.output,
+        "prompt_tokens_details": {"cached_tokens": made.cached},
+    }
+    answer = {
+        "id": f"chatcmpl-{made.number}",
+        "model": made.work.model,
+        "created": int(made.at),
+        "choices": [{"message": {"role": "assistant", "content": "SIMULATED " * 12}}],
+        "usage": usage,
+    }
     body = {"model": made.work.model, "messages": _turns(made), "user": made.user}
     return {"tenant": made.work.tenant, "body": body, "response": {"status_code": 200, "body": answer}}
 
 
 def litellm(made: Made) -> dict[str, Any]:
     """A row of LiteLLM_SpendLogs, with prompts stored."""
-    meta = {"user_api_key_alias": f"key-{made.number % 40}", "user_api_key_team_alias": made.work.tenant, "usage_object": {"prompt_tokens_details": {"cached_tokens": made.cached}}}
+    meta = {
+        "user_api_key_alias": f"key-{made.number % 40}",
+        "user_api_key_team_alias": made.work.tenant,
+        "usage_object": {"prompt_tokens_details": {"cached_tokens": made.cached}},
+    }
     return {
         "request_id": f"req-{made.number}", "call_type": "acompletion", "api_key": f"{made.number % 40:064x}", "spend": 0.0,
         "total_tokens": made.input + made.output, "prompt_tokens": made.input, "completion_tokens": made.output,
@@ -155,7 +300,16 @@ COLUMNS = "time=when,model=mdl"
 
 def row(made: Made) -> list[Any]:
     """A row of the table."""
-    return [_iso(made.at), made.work.model, made.input, made.output, made.cached, made.work.tenant, made.user, made.prompt]
+    return [
+        _iso(made.at),
+        made.work.model,
+        made.input,
+        made.output,
+        made.cached,
+        made.work.tenant,
+        made.user,
+        made.prompt,
+    ]
 
 
 def _lines(of: Callable[[Made], dict[str, Any]]) -> Callable[[Path, int], None]:
@@ -201,7 +355,10 @@ def _otlp(path: Path, rows: int) -> None:
         out.write('{"resourceSpans": [')
         for made in calls(rows):
             if made.number % 1000 == 0:
-                out.write((']}]},\n' if made.number else "") + f'{{"resource": {resource}, "scopeSpans": [{{"scope": {{}}, "spans": [')
+                out.write(
+                    ("]}]},\n" if made.number else "")
+                    + f'{{"resource": {resource}, "scopeSpans": [{{"scope": {{}}, "spans": ['
+                )
             out.write((", " if made.number % 1000 else "") + json.dumps(span(made)))
         out.write("]}]}]}\n")
 
@@ -247,4 +404,4 @@ if __name__ == "__main__":
     target, number = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else ROWS
     target.mkdir(parents=True, exist_ok=True)
     for each in WRITERS:
-        print(write(each, target, number), file=sys.stderr)
+        sys.stderr.write(f"{write(each, target, number)}\n")

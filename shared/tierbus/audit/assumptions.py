@@ -25,9 +25,17 @@ class Evidence(NamedTuple):
         return self.small if tier is Tier.SMALL else self.mid
 
 
-SHORT = Evidence((92, 196), (55, 58), "short tasks with one checkable answer (gsm: 9.2 % went up where two cheap models agreed; 19.6 % wrong at worst)")
-CALLS = Evidence((249, 264), (127, 180), "structured output (function-calls: 24.9 to 26.4 % of the small models' answers wrong)")
-CODE = Evidence((355, 453), (241, 313), "code (crux: 35.5 % went up where two cheap models agreed; 45.3 % wrong at worst)")
+SHORT = Evidence(
+    (92, 196),
+    (55, 58),
+    "short tasks with one checkable answer (gsm: 9.2 % went up where two cheap models agreed; 19.6 % wrong at worst)",
+)
+CALLS = Evidence(
+    (249, 264), (127, 180), "structured output (function-calls: 24.9 to 26.4 % of the small models' answers wrong)"
+)
+CODE = Evidence(
+    (355, 453), (241, 313), "code (crux: 35.5 % went up where two cheap models agreed; 45.3 % wrong at worst)"
+)
 UNMEASURED = Evidence((92, 453), (55, 313), "no measured set is like it: the widest range of all sets")
 """gsm: claude-3-haiku 88.78, gpt-3.5 80.36; mid 94.47, 94.24. crux: 54.75; mid 68.75, 75.88. function-calls: 75.06, 73.65; mid 82.00, 87.35."""
 
@@ -68,7 +76,7 @@ def told() -> list[str]:
     return [
         "A call that moves is answered on the cheaper tier first; what fails the check is asked again of the model used today, at today's cost.",
         f"Low: {TRIED_LOW} cheap answers that must agree, the highest measured share going up; calls with words of risk and hard ones stay.",
-        f"High: {TRIED_HIGH} cheap answer with a free check, the lowest measured share going up; hard calls try the middle tier first.",
+        f"High: {TRIED_HIGH} cheap answer with a free check, the lowest measured share going up; hard calls and those with words of risk try the middle tier first.",
         f"Both: {AUDIT / WHOLE:.0%} of accepted calls are asked of today's model too; a class moves only if it then costs less than {PRICE_GATE / WHOLE:.0%} of today.",
         "Token counts are taken to be the same on every model; the same cached tokens are taken to be cached; savings of caching are not added.",
         "Shares going up are those of public sets with recorded answers, not of your tasks: replay or a shadow run measures yours.",

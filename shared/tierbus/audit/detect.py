@@ -16,7 +16,9 @@ from tierbus.audit.values import shown
 HEAD_BYTES = 1 << 20
 _FIRST_KEY = rb"\[\s*\{\s*(\"(?:[^\"\\]|\\.)*\")\s*:"
 _TOP = re.compile(rb"\A\s*" + _FIRST_KEY)
-_LISTS = re.compile(rb"\"(resourceSpans|resource_spans|data|observations|traces|logs|rows|items|results|calls)\"\s*:\s*" + _FIRST_KEY)
+_LISTS = re.compile(
+    rb"\"(resourceSpans|resource_spans|data|observations|traces|logs|rows|items|results|calls)\"\s*:\s*" + _FIRST_KEY
+)
 _SPANS = re.compile(rb"\"spans\"\s*:\s*" + _FIRST_KEY)
 _OBJECT = re.compile(rb"\A\s*\{\s*(\"(?:[^\"\\]|\\.)*\")\s*:")
 _DELIMITERS = ",;\t|"
@@ -90,7 +92,9 @@ def detect(head: bytes, complete: bool, wanted: Format | None = None, columns: C
 
 def shape(row: Mapping[str, Any]) -> Format:
     """What one row looks like."""
-    if any(name in row for name in _OTLP) or ("attributes" in row and ("spanId" in row or "span_id" in row or "traceId" in row)):
+    if any(name in row for name in _OTLP) or (
+        "attributes" in row and ("spanId" in row or "span_id" in row or "traceId" in row)
+    ):
         return Format.OTEL
     if "spend" in row and ("call_type" in row or "startTime" in row or "prompt_tokens" in row):
         return Format.LITELLM
@@ -101,15 +105,27 @@ def shape(row: Mapping[str, Any]) -> Format:
 
 
 def _is_langfuse(row: Mapping[str, Any]) -> bool:
-    marks = ("usageDetails", "usage_details", "observations", "providedModelName", "provided_model_name", "costDetails", "observationId")
+    marks = (
+        "usageDetails",
+        "usage_details",
+        "observations",
+        "providedModelName",
+        "provided_model_name",
+        "costDetails",
+        "observationId",
+    )
     traced = "traceId" in row or "trace_id" in row
-    return any(name in row for name in marks) or (traced and "type" in row) or ("sessionId" in row and "totalCost" in row)
+    return (
+        any(name in row for name in marks) or (traced and "type" in row) or ("sessionId" in row and "totalCost" in row)
+    )
 
 
 def _array(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
     found = _TOP.match(head)
     if not found:
-        raise Unreadable("a JSON array without objects", f"it begins with {shown(head[:20].decode('utf-8', 'replace'))}")
+        raise Unreadable(
+            "a JSON array without objects", f"it begins with {shown(head[:20].decode('utf-8', 'replace'))}"
+        )
     row = _first_object(head[head.index(b"{") :])
     cut = Cut(1, found[1], b"[", b"]")
     return _rows(Layout(Container.ARRAY, wanted or shape(row), cuts=(cut,), fixed=wanted is not None), row, columns)
@@ -138,7 +154,9 @@ def _document(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
         cut = Cut(0, key[1] if key else b"", b"", b"")
         if not row and (not key or b"\n{" in head):
             return _lines(row, wanted or Format.REQUESTS, columns)
-        return _rows(Layout(Container.OBJECTS, wanted or shape(row), cuts=(cut,), fixed=wanted is not None), row, columns)
+        return _rows(
+            Layout(Container.OBJECTS, wanted or shape(row), cuts=(cut,), fixed=wanted is not None), row, columns
+        )
     name = found[1].decode()
     outer = b'{"' + found[1] + b'":['
     cuts = [Cut(2, found[2], outer, b"]}")]
@@ -148,7 +166,9 @@ def _document(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
             cuts.append(Cut(6, span[1], outer, b"]}]}]}"))
         return Layout(Container.DOCUMENT, Format.OTEL, list_name=name, cuts=tuple(cuts), fixed=True)
     row = _first_object(head[head.index(b"{", found.end(1)) :])
-    layout = Layout(Container.DOCUMENT, wanted or shape(row), list_name=name, cuts=tuple(cuts), fixed=wanted is not None)
+    layout = Layout(
+        Container.DOCUMENT, wanted or shape(row), list_name=name, cuts=tuple(cuts), fixed=wanted is not None
+    )
     return _rows(layout, row, columns)
 
 
@@ -160,7 +180,11 @@ def _table(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
         raise Unreadable("neither JSON nor a table", f"the first line is {shown(first)}")
     kind = wanted or shape(dict.fromkeys(header))
     tokens = {"input_tokens", "prompt_tokens", "tokens_in"} & {one.lower() for one in header}
-    if wanted is None and kind is Format.REQUESTS and (tokens or not {"response", "response_body", "result"} & set(header)):
+    if (
+        wanted is None
+        and kind is Format.REQUESTS
+        and (tokens or not {"response", "response_body", "result"} & set(header))
+    ):
         kind = Format.COLUMNS
     layout = Layout(Container.CSV, kind, header=tuple(header), delimiter=delimiter, fixed=wanted is not None)
     return _rows(layout, dict.fromkeys(header, ""), columns)

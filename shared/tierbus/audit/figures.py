@@ -210,7 +210,11 @@ def figures(tally: Tally, files: Sequence[FileRead], known: Known, *, show_users
         bands=tuple(_row(band, [sums for cell, sums in tally.cells.items() if cell.band == band]) for band in BANDS),
         kinds=_kinds(tally, tiers, movable),
         models=_grouped(tally, "model"),
-        who={name: _who(name, spenders, show_users=show_users) for name, spenders in tally.spenders.items() if spenders.rows},
+        who={
+            name: _who(name, spenders, show_users=show_users)
+            for name, spenders in tally.spenders.items()
+            if spenders.rows
+        },
         who_exact=not any(spenders.given_way for spenders in tally.spenders.values()),
         days={day * DAY_S: tally.days[day][1] for day in days},
         again=_again(tally),
@@ -331,13 +335,17 @@ def _who(name: str, spenders: Spenders, *, show_users: bool) -> tuple[Row, ...]:
     rows = sorted(spenders.rows.items(), key=lambda one: (-one[1][1], -one[1][0], one[0]))
     plain = show_users or name == "tenant"
     found = [
-        Row(name=who if plain else hidden(who, name), calls=calls, cost_nano_usd=cost)
-        for who, (calls, cost) in rows[:MOST_ROWS]
+        Row(name=who if plain else hidden(who, name), calls=calls, cost_nano_usd=cost, unpriced=unpriced)
+        for who, (calls, cost, unpriced) in rows[:MOST_ROWS]
     ]
-    calls = sum(one[0] for _, one in rows[MOST_ROWS:]) + spenders.rest[0]
-    cost = sum(one[1] for _, one in rows[MOST_ROWS:]) + spenders.rest[1]
+    rest = [numbers for _, numbers in rows[MOST_ROWS:]] + [spenders.rest]
+    calls, cost, unpriced = (sum(numbers[place] for numbers in rest) for place in range(3))
     others = len(rows) - MOST_ROWS + spenders.given_way
-    return (*found, Row(name=f"{others:,} others", calls=calls, cost_nano_usd=cost)) if others > 0 else tuple(found)
+    return (
+        (*found, Row(name=f"{others:,} others", calls=calls, cost_nano_usd=cost, unpriced=unpriced))
+        if others > 0
+        else tuple(found)
+    )
 
 
 def _again(tally: Tally) -> Again:
@@ -347,7 +355,7 @@ def _again(tally: Tally) -> Again:
         repeated=repeated,
         repeated_nano_usd=nano,
         exact=tally.repeats.exact,
-        top=tuple(Row(name=one.name, calls=one.count, cost_nano_usd=one.cost_nano_usd) for one in tally.repeats.top(5)),
+        top=tuple(Row(name=one.name, calls=one.sent, cost_nano_usd=one.cost_nano_usd) for one in tally.repeats.top(5)),
         prefix_calls=tally.prefixes.hits,
         prefix_tokens=tally.prefixes.tokens_read,
         prefix_nano_usd=nearest_nano(tally.prefixes.saved_pico),

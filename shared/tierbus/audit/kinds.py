@@ -38,17 +38,78 @@ WORDS: Mapping[str, str] = {
 """Words of each kind; the kind with most of them is the task's."""
 _KIND_OF = {word: kind for kind, words in WORDS.items() for word in words.split()}
 WORK = frozenset(
-    "compare analyse analyze summarise summarize evaluate research investigate plan design write draft review explain recommend"
-    " reconcile derive estimate rank identify propose assess combine merge determine prepare migrate refactor implement diagnose".split()
+    [
+        "compare",
+        "analyse",
+        "analyze",
+        "summarise",
+        "summarize",
+        "evaluate",
+        "research",
+        "investigate",
+        "plan",
+        "design",
+        "write",
+        "draft",
+        "review",
+        "explain",
+        "recommend",
+        "reconcile",
+        "derive",
+        "estimate",
+        "rank",
+        "identify",
+        "propose",
+        "assess",
+        "combine",
+        "merge",
+        "determine",
+        "prepare",
+        "migrate",
+        "refactor",
+        "implement",
+        "diagnose",
+    ]
 )
 HARD_WORDS = frozenset(
-    "architecture strategy prove proof theorem optimise optimize concurrency deadlock negotiate forecast counterfactual threat migration".split()
+    [
+        "architecture",
+        "strategy",
+        "prove",
+        "proof",
+        "theorem",
+        "optimise",
+        "optimize",
+        "concurrency",
+        "deadlock",
+        "negotiate",
+        "forecast",
+        "counterfactual",
+        "threat",
+        "migration",
+    ]
 )
 RISKY = frozenset(
-    "production payment refund irreversible legal lawsuit patient dosage safety regulator contract compliance medication penalty diagnosis".split()
+    [
+        "production",
+        "payment",
+        "refund",
+        "irreversible",
+        "legal",
+        "lawsuit",
+        "patient",
+        "dosage",
+        "safety",
+        "regulator",
+        "contract",
+        "compliance",
+        "medication",
+        "penalty",
+        "diagnosis",
+    ]
 )
 """Words after which a wrong answer may cost money, health or trust; such calls are never among the first to move."""
-CHAINED = frozenset("then afterwards finally".split())
+CHAINED = frozenset(["then", "afterwards", "finally"])
 _DEMANDING = ("code", "reasoning", "analysis")
 
 

@@ -42,12 +42,14 @@ def high(cell: Cell, today: int, costs: TierCosts) -> Path:
     """The hopeful path of the same cell."""
     if cell.kind in NOT_ROUTED:
         return STAYS
-    tiers = (Tier.MID,) if cell.band == HARD else (Tier.SMALL, Tier.MID)
+    tiers = (Tier.MID,) if cell.risky or cell.band == HARD else (Tier.SMALL, Tier.MID)
     return _best(cell.kind, tiers, today, costs, TRIED_HIGH, most=False)
 
 
 def _best(kind: str, tiers: Iterable[Tier], today: int, costs: TierCosts, tried: int, *, most: bool) -> Path:
-    paths = [_path(kind, tier, today, cost, tried, most=most) for tier in tiers if (cost := costs.get(tier)) is not None]
+    paths = [
+        _path(kind, tier, today, cost, tried, most=most) for tier in tiers if (cost := costs.get(tier)) is not None
+    ]
     return max(paths, key=lambda path: path.saved, default=STAYS)
 
 

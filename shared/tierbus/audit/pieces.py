@@ -29,7 +29,7 @@ class Piece(NamedTuple):
     """Part of a file: whole rows. `line` is the number of its first line, from 1."""
 
     file: int
-    index: int
+    number: int
     layout: Layout
     data: bytes
     line: int
@@ -86,8 +86,8 @@ def pieces(file: int, source: Source, layout: Layout) -> Iterator[Piece]:
     else:
         parts = _Elements(layout.cuts).of(source)
     line = 1
-    for index, data in enumerate(parts):
-        yield Piece(file, index, layout, data, line)
+    for number, data in enumerate(parts):
+        yield Piece(file, number, layout, data, line)
         line += data.count(b"\n")
 
 
@@ -178,12 +178,10 @@ def _deeper(part: bytes) -> int:
 
 def _last_resource(done: bytes) -> bytes | None:
     """The resource that the spans at the end of this belong to."""
-    last = None
-    for last in _RESOURCE.finditer(done):
-        pass
-    if last is None:
+    begun = [found.end() for found in _RESOURCE.finditer(done)]
+    if not begun:
         return None
-    text = done[last.end() : last.end() + _RESOURCE_BYTES].decode("utf-8", "replace")
+    text = done[begun[-1] : begun[-1] + _RESOURCE_BYTES].decode("utf-8", "replace")
     try:
         found, _ = json.JSONDecoder().raw_decode(text)
     except ValueError:

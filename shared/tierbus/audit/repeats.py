@@ -56,7 +56,7 @@ class Top(NamedTuple):
     """A prompt that was sent again and again, by the first digits of its hash."""
 
     name: str
-    count: int
+    sent: int
     cost_nano_usd: int
 
 
@@ -64,33 +64,33 @@ class Repeats:
     """How often whole requests were the same, and what answering them once would have saved."""
 
     def __init__(self, cap: int = CAP) -> None:
-        self._table = Table(cap)
+        self.table = Table(cap)
 
     def add(self, name: int, cost_nano_usd: int) -> None:
         """One request of this hash was paid."""
-        rows = self._table.rows
+        rows = self.table.rows
         found = rows.get(name)
         if found is None:
-            self._table.room()
+            self.table.room()
             rows[name] = cost_nano_usd << _COUNT_BITS | 1
         elif found & _COUNT_MASK < _COUNT_MASK:
             rows[name] = found + (cost_nano_usd << _COUNT_BITS) + 1
 
     def merge(self, other: "Repeats") -> None:
         """Take over another process's counts."""
-        self._table.forgotten += other._table.forgotten
-        rows = self._table.rows
-        for name, packed in other._table.rows.items():
+        self.table.forgotten += other.table.forgotten
+        rows = self.table.rows
+        for name, packed in other.table.rows.items():
             if name in rows:
                 rows[name] += packed
             else:
-                self._table.room()
+                self.table.room()
                 rows[name] = packed
 
     @property
     def exact(self) -> bool:
         """Whether nothing had to be forgotten."""
-        return not self._table.forgotten
+        return not self.table.forgotten
 
     def saving(self) -> tuple[int, int]:
         """Calls that repeated an earlier one, and their nano-dollars at the average of their prompt."""
@@ -104,13 +104,13 @@ class Repeats:
         """The prompts whose repetition cost most."""
         found = [
             (cost * (count - 1) // count, name, count, cost)
-            for name, (count, cost) in zip(self._table.rows, self._all(), strict=True)
+            for name, (count, cost) in zip(self.table.rows, self._all(), strict=True)
             if count > 1
         ]
         return [Top(f"{name:016x}"[:8], count, cost) for _, name, count, cost in sorted(found, reverse=True)[:most]]
 
     def _all(self) -> Iterator[tuple[int, int]]:
-        return ((packed & _COUNT_MASK, packed >> _COUNT_BITS) for packed in self._table.rows.values())
+        return ((packed & _COUNT_MASK, packed >> _COUNT_BITS) for packed in self.table.rows.values())
 
 
 class Prefixes:
@@ -121,7 +121,7 @@ class Prefixes:
     """
 
     def __init__(self, cap: int = CAP) -> None:
-        self._table = Table(cap)
+        self.table = Table(cap)
         self.hits = 0
         self.tokens_read = 0
         self.saved_pico = 0
@@ -151,10 +151,10 @@ class Prefixes:
         self.hits += hit
 
     def _see(self, name: int, moment: int) -> tuple[int, int] | None:
-        rows = self._table.rows
+        rows = self.table.rows
         found = rows.get(name)
         if found is None:
-            self._table.room()
+            self.table.room()
             rows[name] = moment << _COUNT_BITS | 1
             return None
         count = found & _COUNT_MASK
@@ -166,12 +166,12 @@ class Prefixes:
         self.hits += other.hits
         self.tokens_read += other.tokens_read
         self.saved_pico += other.saved_pico
-        self._table.forgotten += other._table.forgotten
+        self.table.forgotten += other.table.forgotten
 
     @property
     def exact(self) -> bool:
         """Whether nothing had to be forgotten."""
-        return not self._table.forgotten
+        return not self.table.forgotten
 
 
 def _ends(size: int, system_chars: int) -> list[int]:

@@ -30,18 +30,20 @@ def count(piece: Piece, tally: Tally) -> None:
     for place, row in _rows(piece):
         rows += 1
         if isinstance(row, Unreadable):
-            tally.unreadable(row.reason, Example(piece.file, piece.index, place, row.detail))
+            tally.unreadable(row.reason, Example(piece.file, piece.number, place, row.detail))
             continue
         try:
             _add(row, piece, tally)
         except NotACall as why:
             tally.skip(why.reason, piece.file)
         except Unreadable as why:
-            tally.unreadable(why.reason, Example(piece.file, piece.index, place, why.detail))
+            tally.unreadable(why.reason, Example(piece.file, piece.number, place, why.detail))
         except (TypeError, AttributeError, KeyError, IndexError, ValueError, OverflowError, RecursionError) as error:
             reason = f"a row of an unexpected shape ({type(error).__name__})"
-            tally.unreadable(reason, Example(piece.file, piece.index, place, f"fields {shown(', '.join(list(row)[:8]))}"))
-    tally.pieces[piece.file, piece.index] = rows
+            tally.unreadable(
+                reason, Example(piece.file, piece.number, place, f"fields {shown(', '.join(list(row)[:8]))}")
+            )
+    tally.pieces[piece.file, piece.number] = rows
 
 
 def _add(row: Row, piece: Piece, tally: Tally) -> None:
@@ -124,7 +126,7 @@ def _table(piece: Piece) -> Iterator[Found]:
     text = piece.data.decode("utf-8", "replace")
     csv.field_size_limit(_FIELD_BYTES)
     reader = csv.reader((f"{line}\n" for line in text.split("\n")), delimiter=piece.layout.delimiter)
-    first, skip = piece.line, piece.index == 0
+    first, skip = piece.line, piece.number == 0
     while True:
         place = first + reader.line_num
         try:

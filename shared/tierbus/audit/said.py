@@ -34,7 +34,9 @@ def of(turns: Any, system: str = "", tools: Any = None) -> Said:
     turns = inner(turns)
     if isinstance(turns, dict):
         turns = turns.get("messages") or turns.get("input") or turns.get("prompt") or [turns]
-    heads, parts, prompt = [system] if system else [], [], ""
+    heads: list[str] = [system] if system else []
+    parts: list[str] = []
+    prompt = ""
     for turn in turns if isinstance(turns, list) else [turns]:
         role, words = _turn(turn)
         if role in _SYSTEM and not parts:

@@ -3,6 +3,7 @@
 Memory is bounded by pieces under way, not by file sizes. A file that cannot be read is named and the next one is read.
 """
 
+import gc
 import multiprocessing as mp
 import os
 import queue
@@ -26,6 +27,8 @@ ALONE_BYTES = 8 << 20
 """Less than this is read here: starting others takes longer."""
 MOST_PROCESSES = 4
 _WAIT_S = 1.0
+_GC_AFTER = 200_000
+"""Rows are trees that go by reference count; looking for cycles in them again and again is a tenth of the time."""
 _AHEAD = 2
 """Pieces that wait for each process."""
 
@@ -51,7 +54,7 @@ Progress = Callable[[Path, int], None]
 
 
 def scan(
-    paths: Sequence[Path], known: Known, wanted: Wanted = Wanted(), told: Progress | None = None
+    paths: Sequence[Path], known: Known, wanted: Wanted | None = None, told: Progress | None = None
 ) -> tuple[Tally, list[FileRead]]:
     """Count the calls of all files.
 
@@ -59,7 +62,7 @@ def scan(
         Unavailable: a process that counts was ended from outside.
     """
     files: list[FileRead] = []
-    cut = _cut(paths, wanted, files, told or (lambda _path, _bytes: None))
+    cut = _cut(paths, wanted or Wanted(), files, told or (lambda _path, _bytes: None))
     if sum(_size(path) for path in paths) < ALONE_BYTES:
         tally = Tally(known)
         for piece in cut:
@@ -153,6 +156,7 @@ def _refuse_dead(processes: Sequence[SpawnProcess]) -> None:
 def _counting(work: "Queue[Piece | None]", done: "Queue[Tally]", known: Known) -> None:
     """What a counting process does; the parent decides about interrupts."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(_GC_AFTER, 20, 100)
     tally = Tally(known)
     while (piece := work.get()) is not None:
         count(piece, tally)

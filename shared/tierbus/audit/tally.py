@@ -89,36 +89,40 @@ class Spenders:
 
     def __init__(self, cap: int = MOST_NAMES) -> None:
         self.rows: dict[str, list[int]] = {}
-        self.rest = [0, 0]
+        self.rest = [0, 0, 0]
         self.given_way = 0
         self._cap = cap
 
-    def add(self, name: str, calls: int, cost_nano_usd: int) -> None:
-        """So many calls and nano-dollars of this name."""
+    def add(self, name: str, calls: int, cost_nano_usd: int, unpriced: int) -> None:
+        """So many calls, nano-dollars and calls without a price of this name."""
         found = self.rows.get(name)
         if found is None:
             if len(self.rows) >= 2 * self._cap:
                 self._shrink()
-            self.rows[name] = [calls, cost_nano_usd]
+            self.rows[name] = [calls, cost_nano_usd, unpriced]
         else:
             found[0] += calls
             found[1] += cost_nano_usd
+            found[2] += unpriced
 
     def _shrink(self) -> None:
         kept = dict(heapq.nlargest(self._cap, self.rows.items(), key=lambda row: row[1][1]))
-        for name, (calls, cost) in self.rows.items():
+        for name, numbers in self.rows.items():
             if name not in kept:
-                self.rest[0] += calls
-                self.rest[1] += cost
+                self.rest = _added(self.rest, numbers)
                 self.given_way += 1
         self.rows = kept
 
     def merge(self, other: "Spenders") -> None:
         """Take over another process's."""
-        for name, (calls, cost) in other.rows.items():
-            self.add(name, calls, cost)
-        self.rest = [self.rest[0] + other.rest[0], self.rest[1] + other.rest[1]]
+        for name, (calls, cost, unpriced) in other.rows.items():
+            self.add(name, calls, cost, unpriced)
+        self.rest = _added(self.rest, other.rest)
         self.given_way += other.given_way
+
+
+def _added(some: list[int], others: list[int]) -> list[int]:
+    return [a + b for a, b in zip(some, others, strict=True)]
 
 
 class Known(NamedTuple):
@@ -171,7 +175,7 @@ class Tally:
             self._edges.bucket(call.input),
         )
         self._sum(cell, call, cost)
-        self._who(call, cost or 0)
+        self._who(call, cost)
         self._again(call, cost or 0, line)
         if self._wanted and call.prompt:
             self._sample(cell.kind, call.prompt)
@@ -214,18 +218,19 @@ class Tally:
         self.labelled += bool(call.label)
         self.cached_read += call.cache_read
 
-    def _who(self, call: Call, cost: int) -> None:
+    def _who(self, call: Call, known: int | None) -> None:
+        cost, unpriced = known or 0, known is None
         if call.at:
             self.dated += 1
             day = self.days.setdefault(int(call.at // DAY_S), [0, 0])
             day[0] += 1
             day[1] += cost
         if call.tenant:
-            self.spenders["tenant"].add(call.tenant, 1, cost)
+            self.spenders["tenant"].add(call.tenant, 1, cost, unpriced)
         if call.user:
-            self.spenders["user"].add(call.user, 1, cost)
+            self.spenders["user"].add(call.user, 1, cost, unpriced)
         if call.key:
-            self.spenders["key"].add(call.key, 1, cost)
+            self.spenders["key"].add(call.key, 1, cost, unpriced)
 
     def _again(self, call: Call, cost: int, line: Line | None) -> None:
         if not call.whole:
@@ -239,7 +244,9 @@ class Tally:
             if line is None:
                 self.unpriced_prefix += 1
             else:
-                self.prefixes.add(call.whole, len(call.system), call.at, (line.input, line.cache_read, line.cache_write))
+                self.prefixes.add(
+                    call.whole, len(call.system), call.at, (line.input, line.cache_read, line.cache_write)
+                )
 
     def _sample(self, kind: str, prompt: str) -> None:
         """The prompts with the smallest hashes: the same whatever order and number of processes."""
@@ -273,7 +280,7 @@ class Tally:
             self.cells.setdefault(cell, Sums()).add(sums)
         for mine, theirs in ((self.days, other.days), (self.files, other.files)):
             for key, numbers in theirs.items():
-                mine[key] = [a + b for a, b in zip(mine.get(key, [0] * len(numbers)), numbers, strict=True)]
+                mine[key] = _added(mine.get(key, [0] * len(numbers)), numbers)
         for name, spenders in other.spenders.items():
             self.spenders[name].merge(spenders)
         for reason, problem in other.problems.items():

@@ -10,8 +10,24 @@ from tierbus.audit.values import dollars, moment, shown, tokens, word
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "model": ("model", "model_name", "model_id", "mdl", "llm", "engine", "deployment"),
-    "input_tokens": ("input_tokens", "prompt_tokens", "tokens_in", "in_tokens", "input", "n_input_tokens", "context_tokens"),
-    "output_tokens": ("output_tokens", "completion_tokens", "tokens_out", "out_tokens", "output", "n_output_tokens", "generated_tokens"),
+    "input_tokens": (
+        "input_tokens",
+        "prompt_tokens",
+        "tokens_in",
+        "in_tokens",
+        "input",
+        "n_input_tokens",
+        "context_tokens",
+    ),
+    "output_tokens": (
+        "output_tokens",
+        "completion_tokens",
+        "tokens_out",
+        "out_tokens",
+        "output",
+        "n_output_tokens",
+        "generated_tokens",
+    ),
     "cache_read_tokens": ("cache_read_tokens", "cache_read_input_tokens", "cached_tokens", "cached_input_tokens"),
     "cache_write_tokens": ("cache_write_tokens", "cache_creation_input_tokens", "cache_creation_tokens"),
     "cost_usd": ("cost_usd", "cost", "total_cost", "spend", "price", "usd", "amount_usd"),
@@ -54,7 +70,9 @@ def matched(headers: list[str], given: Columns) -> Columns:
     """
     missing = [column for column in given.values() if column not in headers]
     if missing:
-        raise Unreadable("a column of --columns is not there", f"{', '.join(missing)}; there are {', '.join(headers[:12])}")
+        raise Unreadable(
+            "a column of --columns is not there", f"{', '.join(missing)}; there are {', '.join(headers[:12])}"
+        )
     plain = {re.sub(r"[^a-z0-9]+", "_", header.lower()).strip("_"): header for header in reversed(headers)}
     found = dict(given)
     for field, names in FIELDS.items():
@@ -80,7 +98,9 @@ def read(row: Mapping[str, Any], columns: Columns) -> Iterator[Call]:
         raise Unreadable("no model name", f"column {columns['model']!r} is empty")
     given, produced = got["input_tokens"], got["output_tokens"]
     if given in (None, "") and produced in (None, ""):
-        raise Unreadable("no token counts", f"columns {columns['input_tokens']!r} and {columns['output_tokens']!r} are empty")
+        raise Unreadable(
+            "no token counts", f"columns {columns['input_tokens']!r} and {columns['output_tokens']!r} are empty"
+        )
     input_, read_ = tokens(given, columns["input_tokens"]), tokens(got.get("cache_read_tokens"), "cache read tokens")
     written = tokens(got.get("cache_write_tokens"), "cache write tokens")
     asked = of(got["prompt"], str(got.get("system") or "")) if got.get("prompt") else NOTHING

@@ -27,7 +27,11 @@ def read(row: Mapping[str, Any]) -> Iterator[Call]:
         rows = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
         if not rows:
             raise NotACall("a trace without its observations")
-        trace = {"userId": row.get("userId") or row.get("user_id"), "tags": row.get("tags"), "traceName": row.get("name")}
+        trace = {
+            "userId": row.get("userId") or row.get("user_id"),
+            "tags": row.get("tags"),
+            "traceName": row.get("name"),
+        }
         for one in rows:
             if _kind(one) in _CALLS:
                 yield _call(one, trace)
@@ -79,7 +83,9 @@ def _counts(row: Mapping[str, Any]) -> tuple[int, int, int, int]:
     if details:
         return _disjoint(details)
     usage = mapping(row.get("usage"))
-    given = first(usage, "input", "promptTokens", "prompt_tokens") or first(row, "promptTokens", "prompt_tokens", "inputTokens", "input_tokens")
+    given = first(usage, "input", "promptTokens", "prompt_tokens") or first(
+        row, "promptTokens", "prompt_tokens", "inputTokens", "input_tokens"
+    )
     produced = first(usage, "output", "completionTokens", "completion_tokens") or first(
         row, "completionTokens", "completion_tokens", "outputTokens", "output_tokens"
     )

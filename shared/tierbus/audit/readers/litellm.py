@@ -30,10 +30,15 @@ def read(row: Mapping[str, Any]) -> Iterator[Call]:
     model = word(first(row, "model", "model_group"))
     if not model:
         raise Unreadable("no model name", f"request_id {shown(row.get('request_id'))}")
-    given, output = tokens(row.get("prompt_tokens"), "prompt_tokens"), tokens(row.get("completion_tokens"), "completion_tokens")
+    given, output = (
+        tokens(row.get("prompt_tokens"), "prompt_tokens"),
+        tokens(row.get("completion_tokens"), "completion_tokens"),
+    )
     read_, written = _cached(meta)
     turns, body = row.get("messages"), row.get("proxy_server_request")
-    asked = of(turns) if turns and turns not in _EMPTY else said(mapping(body)) if body and body not in _EMPTY else NOTHING
+    asked = (
+        of(turns) if turns and turns not in _EMPTY else said(mapping(body)) if body and body not in _EMPTY else NOTHING
+    )
     cache_key = row.get("cache_key") or ""
     yield Call(
         model=model,

@@ -14,8 +14,18 @@ from tierbus.audit.values import dollars, first, inner, moment, shown, tokens, w
 
 _NO_CALLS = ("invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "plan")
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.response.model", "llm.request.model", "llm.model_name")
-_INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens", "llm.token_count.prompt")
-_OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens", "llm.token_count.completion")
+_INPUT = (
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.prompt_tokens",
+    "llm.usage.prompt_tokens",
+    "llm.token_count.prompt",
+)
+_OUTPUT = (
+    "gen_ai.usage.output_tokens",
+    "gen_ai.usage.completion_tokens",
+    "llm.usage.completion_tokens",
+    "llm.token_count.completion",
+)
 _READ = (
     "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.input_tokens.cached",
     "gen_ai.usage.details.cache_read_tokens", "llm.token_count.prompt_details.cache_read",
@@ -31,7 +41,16 @@ _TENANT = ("tenant", "tenant.id", "service.name")
 _PROMPT = ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.request.messages", "llm.prompts", "input.value")
 _EVENTS = ("gen_ai.content.prompt", "gen_ai.user.message", "gen_ai.client.inference.operation.details")
 _LABEL = ("tierbus.task_class", "task_class", "gen_ai.prompt.name")
-_KINDS = ("stringValue", "intValue", "doubleValue", "boolValue", "string_value", "int_value", "double_value", "bool_value")
+_KINDS = (
+    "stringValue",
+    "intValue",
+    "doubleValue",
+    "boolValue",
+    "string_value",
+    "int_value",
+    "double_value",
+    "bool_value",
+)
 
 
 def spans(document: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -44,7 +63,9 @@ def spans(document: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapp
         if not isinstance(batch, dict):
             continue
         resource = attributes((batch.get("resource") or {}).get("attributes"))
-        for scope in batch.get("scopeSpans") or batch.get("scope_spans") or batch.get("instrumentationLibrarySpans") or []:
+        for scope in (
+            batch.get("scopeSpans") or batch.get("scope_spans") or batch.get("instrumentationLibrarySpans") or []
+        ):
             for span in scope.get("spans") or []:
                 yield span, resource
 
@@ -71,7 +92,11 @@ def read(span: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Call]
     if not model:
         raise Unreadable("no model name", f"spanId {shown(span.get('spanId') or span.get('span_id'))}")
     asked = _said(own, span)
-    input_, read_, written = tokens(given, "input tokens"), tokens(first(own, *_READ), "cache read"), tokens(first(own, *_WRITE), "cache write")
+    input_, read_, written = (
+        tokens(given, "input tokens"),
+        tokens(first(own, *_READ), "cache read"),
+        tokens(first(own, *_WRITE), "cache write"),
+    )
     yield Call(
         model=model,
         input=input_ if read_ + written <= input_ else input_ + read_ + written,

@@ -146,7 +146,9 @@ def _counts(usage: Mapping[str, Any]) -> tuple[int, int, int, int]:
 def _estimated(asked: Said, answer: Mapping[str, Any]) -> tuple[int, int, int, int]:
     spoken = text(answer.get("content") or answer.get("text") or answer.get("output") or answer.get("choices") or "")
     if not asked.whole or not spoken:
-        raise Unreadable("no token counts, and no text to estimate them from", f"fields {shown(', '.join(list(answer)[:8]))}")
+        raise Unreadable(
+            "no token counts, and no text to estimate them from", f"fields {shown(', '.join(list(answer)[:8]))}"
+        )
     return tokens_of(len(asked.whole)), tokens_of(len(spoken)), 0, 0
 
 
