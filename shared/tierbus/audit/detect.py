@@ -68,7 +68,7 @@ class Layout(NamedTuple):
     """Whether a person named the format: then no row is tried as another."""
 
 
-def detect(head: bytes, complete: bool, wanted: Format | None = None, columns: Columns | None = None) -> Layout:
+def detect(head: bytes, *, complete: bool, wanted: Format | None = None, columns: Columns | None = None) -> Layout:
     """The layout of a file that begins like this; `complete` when this is all of it.
 
     Raises:
@@ -86,7 +86,7 @@ def detect(head: bytes, complete: bool, wanted: Format | None = None, columns: C
     if start == b"[":
         return _array(head, wanted, columns or {})
     if start == b"{":
-        return _object(head, complete, wanted, columns or {})
+        return _object(head, wanted, columns or {}, complete=complete)
     return _table(head, wanted, columns or {})
 
 
@@ -131,7 +131,7 @@ def _array(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
     return _rows(Layout(Container.ARRAY, wanted or shape(row), cuts=(cut,), fixed=wanted is not None), row, columns)
 
 
-def _object(head: bytes, complete: bool, wanted: Format | None, columns: Columns) -> Layout:
+def _object(head: bytes, wanted: Format | None, columns: Columns, *, complete: bool) -> Layout:
     first, _, rest = head.lstrip().partition(b"\n")
     row = _parsed(first)
     second = _parsed(rest.lstrip().partition(b"\n")[0]) if row is None and rest else None

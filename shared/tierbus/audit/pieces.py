@@ -17,6 +17,8 @@ from tierbus.audit.call import Unreadable
 from tierbus.audit.detect import HEAD_BYTES, Container, Cut, Layout
 
 PIECE_BYTES = 1 << 20
+MOST_HEAD_BYTES = 16 << 20
+"""A first line longer than this is taken for a document."""
 FORCED_BYTES = 48 << 20
 """Past this the count of depth is taken for wrong (a brace or a quote is missing) and the next element is the cut."""
 MOST_BYTES = 256 << 20
@@ -44,17 +46,24 @@ class Source:
         self._raw.seek(0)
         opened = gzip.GzipFile(fileobj=self._raw, mode="rb") if magic == b"\x1f\x8b" else self._raw
         self._stream = cast("IO[bytes]", opened)
-        self.head = b""
+        self._head = b""
+        self.complete = False
 
     def begin(self) -> bytes:
-        """The first bytes, kept for `read`."""
-        self.head = self._fetch(HEAD_BYTES)
-        return self.head
+        """The first bytes, a whole line where it is not too long; `read` gives them again. `complete` when this is all."""
+        while not self.complete and len(self._head) < MOST_HEAD_BYTES and (not self._head or b"\n" not in self._head):
+            more = self._fetch(HEAD_BYTES)
+            self.complete = len(more) < HEAD_BYTES
+            self._head += more
+        head, self._head = self._head, self._head.removeprefix(b"\xef\xbb\xbf")
+        return head
 
     def read(self) -> bytes:
         """The next bytes, empty at the end."""
-        head, self.head = self.head, b""
-        return head.removeprefix(b"\xef\xbb\xbf") if head else self._fetch(PIECE_BYTES)
+        if not self._head:
+            return self._fetch(PIECE_BYTES)
+        block, self._head = self._head[:PIECE_BYTES], self._head[PIECE_BYTES:]
+        return block
 
     def _fetch(self, size: int) -> bytes:
         """Raises `Unreadable` where the gzip data are broken."""

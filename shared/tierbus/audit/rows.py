@@ -33,7 +33,7 @@ def count(piece: Piece, tally: Tally) -> None:
             tally.unreadable(row.reason, Example(piece.file, piece.number, place, row.detail))
             continue
         try:
-            _add(row, piece, tally)
+            _add(row, piece, place, tally)
         except NotACall as why:
             tally.skip(why.reason, piece.file)
         except Unreadable as why:
@@ -46,11 +46,10 @@ def count(piece: Piece, tally: Tally) -> None:
     tally.pieces[piece.file, piece.number] = rows
 
 
-def _add(row: Row, piece: Piece, tally: Tally) -> None:
+def _add(row: Row, piece: Piece, place: int, tally: Tally) -> None:
     """One row may hold several calls, of which some are none: each counts for itself."""
     layout, counted = piece.layout, tally.file(piece.file)
     if layout.format is Format.OTEL:
-        refused: Unreadable | None = None
         for span, resource in otel.spans(row):
             try:
                 for call in otel.read(span, resource):
@@ -59,9 +58,7 @@ def _add(row: Row, piece: Piece, tally: Tally) -> None:
             except NotACall as why:
                 tally.skip(why.reason, piece.file)
             except Unreadable as why:
-                refused = why
-        if refused is not None:
-            raise refused
+                tally.unreadable(why.reason, Example(piece.file, piece.number, place, why.detail))
         return
     for call in _calls(row, layout):
         tally.add(call)
@@ -71,8 +68,6 @@ def _add(row: Row, piece: Piece, tally: Tally) -> None:
 def _calls(row: Row, layout: Layout) -> list[Call]:
     try:
         return list(_read(row, layout.format, layout))
-    except NotACall:
-        raise
     except Unreadable:
         other = shape(row)
         if layout.fixed or layout.container is Container.CSV or other in (layout.format, Format.COLUMNS):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tierbus.audit.call import Unreadable
-from tierbus.audit.detect import HEAD_BYTES, Format, Layout, detect
+from tierbus.audit.detect import Format, Layout, detect
 from tierbus.audit.pieces import Piece, Source, pieces
 from tierbus.audit.readers.columns import Columns
 from tierbus.audit.rows import count
@@ -91,7 +91,7 @@ def _cut(paths: Sequence[Path], wanted: Wanted, files: list[FileRead], told: Pro
             continue
         try:
             head = source.begin()
-            layout = detect(head, len(head) < HEAD_BYTES, wanted.format, wanted.columns)
+            layout = detect(head, complete=source.complete, wanted=wanted.format, columns=wanted.columns)
             before = 0
             for piece in pieces(number, source, layout):
                 yield piece
