@@ -5,6 +5,7 @@ removes the log. `AUDIT_ROWS` sets another number of rows. The limits are those 
 """
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,10 @@ _MB = 1_000_000
 
 
 class Measured(NamedTuple):
-    """One run: seconds, and the most memory that its processes had together, in bytes."""
+    """One run: seconds on the clock and of the cores, and the most memory that its processes had together, in bytes."""
 
     seconds: float
+    cpu_s: float
     peak: int
     code: int
 
@@ -34,12 +36,14 @@ def measure(log: Path) -> Measured:
     """Run the command on a log and watch it."""
     options = ["--columns", COLUMNS] if log.name == "table.csv" else []
     command = [sys.executable, "-m", "tierbus.cli.entry", "audit", str(log), *options]
-    begun, peak = time.monotonic(), 0
+    begun, peak, before = time.monotonic(), 0, resource.getrusage(resource.RUSAGE_CHILDREN)
     process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         peak = max(peak, _memory(process))
         time.sleep(_LOOK_S)
-    return Measured(time.monotonic() - begun, peak, process.returncode)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(time.monotonic() - begun, cpu_s, peak, process.returncode)
 
 
 def _memory(process: psutil.Process) -> int:
@@ -57,7 +61,7 @@ def main(names: list[str], rows: int) -> int:
     """Measure each format; not 0 when one is over a limit."""
     over = 0
     print(f"{rows:,} rows each; limits {LIMIT_S:.0f} s and {LIMIT_MB:.0f} MB; load before: {os.getloadavg()[0]:.1f}")
-    print(f"{'log':<18}{'MB':>8}{'seconds':>10}{'rows/s':>10}{'peak MB':>10}")
+    print(f"{'log':<18}{'MB':>8}{'seconds':>10}{'core s':>10}{'rows/s':>10}{'peak MB':>10}")
     for name in names:
         with tempfile.TemporaryDirectory(prefix="tierbus-audit-") as folder:
             log = write(name, Path(folder), rows)
@@ -67,7 +71,7 @@ def main(names: list[str], rows: int) -> int:
         over += bad
         verdict = f"  over (exit {found.code})" if bad else ""
         print(
-            f"{name:<18}{size / _MB:>8,.0f}{found.seconds:>10.1f}{rows / found.seconds:>10,.0f}{found.peak / _MB:>10.0f}{verdict}",
+            f"{name:<18}{size / _MB:>8,.0f}{found.seconds:>10.1f}{found.cpu_s:>10.1f}{rows / found.seconds:>10,.0f}{found.peak / _MB:>10.0f}{verdict}",
             flush=True,
         )
     return over

@@ -135,7 +135,7 @@ def _object(head: bytes, wanted: Format | None, columns: Columns, *, complete: b
     first, _, rest = head.lstrip().partition(b"\n")
     row = _parsed(first)
     second = _parsed(rest.lstrip().partition(b"\n")[0]) if row is None and rest else None
-    if row is not None and (rest.strip() or not complete or shape(row) is not Format.COLUMNS):
+    if row is not None and (rest.strip() or not complete or shape(row) not in (Format.COLUMNS, Format.OTEL)):
         return _lines(row, wanted, columns)
     if row is None and second is not None:
         return _lines(second, wanted, columns)

@@ -16,7 +16,7 @@ from tierbus.audit.tally import Example, Tally
 from tierbus.audit.values import shown
 
 _FIELD_BYTES = 64 << 20
-_NEXT = r"\s*,?\s*(?=\{)"
+_NEXT = r"\s*,\s*(?=[^\s\]])|\s*(?=\{)"
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 Row = Mapping[str, Any]
 Found = tuple[int, Row | Unreadable]

@@ -72,7 +72,7 @@ def test_a_file_cut_into_many_pieces_gives_the_same_as_in_one(
     monkeypatch.setattr(pieces, "PIECE_BYTES", 3000)
     tally, files = scan.scan([log], KNOWN, wanted_for(name))
 
-    assert len(tally.pieces) > 5
+    assert len(tally.pieces) >= 4
     assert figures(tally, files, KNOWN) == whole
 
 
@@ -184,12 +184,10 @@ def test_a_broken_element_of_an_array_is_named_and_the_others_are_read(tmp_path:
 
     found = read(log)
 
-    assert found.calls >= 2
-    assert any(
-        f"{log}, element 2: " in example and "line 4" in example
-        for problem in found.problems
-        for example in problem.examples
-    )
+    told = {problem.reason: problem.examples[0] for problem in found.problems}
+    assert found.calls == 3
+    assert told["not JSON"] == f"{log}, element 2: Expecting ',' delimiter, line 3"
+    assert told["not a JSON object"] == f"{log}, element 4: it is '7'"
 
 
 def test_an_array_that_ends_in_the_middle_is_read_up_to_there(tmp_path: Path) -> None:
@@ -212,13 +210,13 @@ def test_a_broken_span_leaves_the_others(tmp_path: Path) -> None:
 
 
 def test_a_span_without_counts_is_named_by_its_id(tmp_path: Path) -> None:
-    text = write("otel.jsonl", tmp_path, 3).read_text().replace("gen_ai.usage.", "gen_ai.use.")
+    text = write("otel.jsonl", tmp_path, 150).read_text().replace("gen_ai.usage.", "gen_ai.use.")
 
     found = read(put(tmp_path, "a.jsonl", text))
 
     assert (found.calls, found.problems[0].reason) == (0, "span without token counts")
-    assert "line 1: spanId '0000000000000002'" in found.problems[0].examples[0]
-    assert found.problems[0].count == 3
+    assert "line 1: spanId '" in found.problems[0].examples[0]
+    assert found.problems[0].count == 150
 
 
 @pytest.mark.parametrize(

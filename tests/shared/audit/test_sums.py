@@ -32,6 +32,7 @@ def tally(*calls: Call, samples: int = 0) -> Tally:
 def test_a_line_gives_the_same_price_as_the_price_list_on_both_sides_of_its_step(name: str) -> None:
     catalog = load(name)
     edges = Edges(catalog, NOW)
+    rough = 1e-4 if name == "self-hosted" else 1e-9
 
     for spec in {spec.id: spec for models in catalog.tiers.values() for spec in models}.values():
         for size in (900, 40_000, 99_999, 100_001, 190_000, 210_000, 900_000):
@@ -41,7 +42,7 @@ def test_a_line_gives_the_same_price_as_the_price_list_on_both_sides_of_its_step
 
             assert (found is None) == (exact is None)
             if found is not None and exact is not None:
-                assert nearest_nano(found.pico(1, size, 777, 300, 20)) == pytest.approx(exact, rel=1e-5, abs=2)
+                assert nearest_nano(found.pico(1, size, 777, 300, 20)) == pytest.approx(exact, rel=rough, abs=2)
 
 
 def test_a_long_request_costs_what_the_step_says() -> None:
