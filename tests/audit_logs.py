@@ -227,7 +227,7 @@ def request(made: Made) -> dict[str, Any]:
             "request": body,
             "response": answer,
         }
-    usage = {
+    spent = {
         "prompt_tokens": made.input,
         "completion_tokens": made.output,
         "prompt_tokens_details": {"cached_tokens": made.cached},
@@ -237,7 +237,7 @@ def request(made: Made) -> dict[str, Any]:
         "model": made.work.model,
         "created": int(made.at),
         "choices": [{"message": {"role": "assistant", "content": "SIMULATED " * 12}}],
-        "usage": usage,
+        "usage": spent,
     }
     body = {"model": made.work.model, "messages": _turns(made), "user": made.user}
     return {"tenant": made.work.tenant, "body": body, "response": {"status_code": 200, "body": answer}}

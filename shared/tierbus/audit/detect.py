@@ -177,7 +177,7 @@ def _table(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
     delimiter = max(_DELIMITERS, key=first.count)
     header = next(csv.reader([first], delimiter=delimiter))
     if len(header) < 2:  # noqa: PLR2004 - a model and its tokens
-        raise Unreadable("neither JSON nor a table", f"the first line is {shown(first)}")
+        raise Unreadable("neither JSON nor a table", f"the first line has {len(first):,} characters and no separator")
     kind = wanted or shape(dict.fromkeys(header))
     tokens = {"input_tokens", "prompt_tokens", "tokens_in"} & {one.lower() for one in header}
     if (

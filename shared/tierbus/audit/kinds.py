@@ -121,6 +121,15 @@ class Sort(NamedTuple):
     risky: bool
 
 
+LABEL_CHARS = 48
+"""A longer label is no class's name but may be what somebody asked, so it is not used."""
+
+
+def label_of(call: Call) -> str:
+    """The class that the log names."""
+    return call.label if len(call.label) <= LABEL_CHARS else ""
+
+
 def sort(call: Call) -> Sort:
     """What a call was, from its label, its text, or, where there is neither, its shape."""
     opening = call.prompt[:_HEAD_CHARS]
@@ -128,7 +137,7 @@ def sort(call: Call) -> Sort:
     words = _WORD.findall(opening.lower())
     around = _WORD.findall(f"{call.system[-_SYSTEM_CHARS:]} {tail}".lower()) if call.system or tail else []
     seen = {*words, *around}
-    kind = call.label or _by_operation(call) or (_by_words(words, around, call) if seen else _by_shape(call))
+    kind = label_of(call) or _by_operation(call) or (_by_words(words, around, call) if seen else _by_shape(call))
     return Sort(kind, _band(call, kind, seen, opening), not RISKY.isdisjoint(seen))
 
 

@@ -17,6 +17,7 @@ from tierbus.audit.values import shown
 
 _FIELD_BYTES = 64 << 20
 _NEXT = r"\s*,\s*(?=[^\s\]])|\s*(?=\{)"
+_KINDS: Mapping[type, str] = {list: "list", str: "text", int: "number", float: "number", bool: "truth value"}
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 Row = Mapping[str, Any]
 Found = tuple[int, Row | Unreadable]
@@ -108,7 +109,12 @@ def _lines(piece: Piece) -> Iterator[Found]:
         except ValueError as error:
             yield place, Unreadable("not JSON", _without_line(str(error)))
             continue
-        yield place, row if isinstance(row, dict) else Unreadable("not a JSON object", f"it is {shown(row)}")
+        yield place, row if isinstance(row, dict) else Unreadable("not a JSON object", _what(row))
+
+
+def _what(value: Any) -> str:
+    """What stands where an object should; not its text, which may be somebody's prompt."""
+    return f"it is a {_KINDS.get(type(value), 'value')}"
 
 
 def _without_line(message: str) -> str:
@@ -159,7 +165,7 @@ def _elements(piece: Piece) -> Iterator[Found]:
         return
     rows = document.get(layout.list_name) if isinstance(document, dict) and layout.list_name else document
     for place, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
-        yield place, row if isinstance(row, dict) else Unreadable("not a JSON object", f"it is {shown(row)}")
+        yield place, row if isinstance(row, dict) else Unreadable("not a JSON object", _what(row))
 
 
 def _one_by_one(piece: Piece) -> Iterator[Found]:
@@ -178,7 +184,7 @@ def _one_by_one(piece: Piece) -> Iterator[Found]:
         place += 1
         try:
             row, end = decoder.raw_decode(text, at)
-            yield place, row if isinstance(row, dict) else Unreadable("not a JSON object", f"it is {shown(row)}")
+            yield place, row if isinstance(row, dict) else Unreadable("not a JSON object", _what(row))
         except ValueError as error:
             wrong = getattr(error, "pos", at)
             line = piece.line + text.count("\n", 0, wrong)

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from tierbus.audit.call import Call
-from tierbus.audit.kinds import sort
+from tierbus.audit.kinds import label_of, sort
 from tierbus.audit.prices import BATCH_DIVISOR, DAY_S, Edges, Line, PriceBook, nearest_nano
 from tierbus.audit.repeats import Prefixes, Repeats, digest
 from tierbus.telemetry.content import cut
@@ -167,7 +167,7 @@ class Tally:
         cost = self._cost(call, line)
         kind, band, risky = sort(call)
         cell = Cell(
-            self._bounded(kind, self._labels, MOST_LABELS, OTHER_LABELS) if call.label else kind,
+            self._bounded(kind, self._labels, MOST_LABELS, OTHER_LABELS) if label_of(call) else kind,
             band,
             risky,
             self._bounded(named.name, self._models, MOST_MODELS, OTHER_MODELS),
@@ -215,7 +215,7 @@ class Tally:
             sums.cost_nano_usd += cost
         self.estimated += call.estimated
         self.batch += call.batch
-        self.labelled += bool(call.label)
+        self.labelled += bool(label_of(call))
         self.cached_read += call.cache_read
 
     def _who(self, call: Call, known: int | None) -> None:

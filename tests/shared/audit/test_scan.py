@@ -129,7 +129,7 @@ def test_rows_of_another_format_in_a_file_are_read_as_what_they_are(tmp_path: Pa
     [
         ('{"request": {"mod', "not JSON", "line 2: EOF while parsing a string at column 17"),
         ("oops", "not JSON", "line 2: expected value at column 1"),
-        ("[1, 2]", "not a JSON object", "line 2: it is '[1, 2]'"),
+        ("[1, 2]", "not a JSON object", "line 2: it is a list"),
         ('{"response": {"usage": {"prompt_tokens": 1}}}', "no model name", "line 2: fields 'response'"),
         ('{"response": {"model": "m", "usage": {"prompt_tokens": "x", "completion_tokens": 1}}}', "token count is not a number", "line 2: input tokens 'x'"),
         ('{"response": {"model": "m", "usage": {"prompt_tokens": -1, "completion_tokens": 1}}}', "token count is out of range", "line 2: input tokens '-1'"),
@@ -187,7 +187,7 @@ def test_a_broken_element_of_an_array_is_named_and_the_others_are_read(tmp_path:
     told = {problem.reason: problem.examples[0] for problem in found.problems}
     assert found.calls == 3
     assert told["not JSON"] == f"{log}, element 2: Expecting ',' delimiter, line 3"
-    assert told["not a JSON object"] == f"{log}, element 4: it is '7'"
+    assert told["not a JSON object"] == f"{log}, element 4: it is a number"
 
 
 def test_an_array_that_ends_in_the_middle_is_read_up_to_there(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_span_without_counts_is_named_by_its_id(tmp_path: Path) -> None:
         ("blank.jsonl", b"\n\n", "the file is empty"),
         ("excel.csv", "model,input_tokens\n".encode("utf-16"), "the file is UTF-16: save it as UTF-8"),
         ("picture.jsonl", b"\x89PNG\0\0", "the file is binary"),
-        ("words.txt", b"hello world\n", "neither JSON nor a table: the first line is 'hello world'"),
+        ("words.txt", b"hello world\n", "neither JSON nor a table: the first line has 11 characters and no separator"),
         ("numbers.json", b"[1, 2]", "a JSON array without objects"),
         (
             "table.csv",

@@ -237,9 +237,9 @@ def test_the_hopeful_saving_is_larger() -> None:
     assert moving.high(CELL, 1_000_000, COSTS).saved > moving.low(CELL, 1_000_000, COSTS).saved > 0
 
 
-@pytest.mark.parametrize("change", [{"risky": True}, {"band": HARD}, {"kind": "embedding"}])
-def test_risky_hard_and_unroutable_calls_stay_in_the_cautious_figure(change: dict[str, object]) -> None:
-    assert moving.low(CELL._replace(**change), 1_000_000, COSTS) == moving.STAYS
+@pytest.mark.parametrize("cell", [CELL._replace(risky=True), CELL._replace(band=HARD), CELL._replace(kind="embedding")])
+def test_risky_hard_and_unroutable_calls_stay_in_the_cautious_figure(cell: Cell) -> None:
+    assert moving.low(cell, 1_000_000, COSTS) == moving.STAYS
 
 
 def test_a_class_stays_where_the_cheap_tier_costs_nearly_as_much_or_has_no_price() -> None:

@@ -145,7 +145,7 @@ def _first(found: Figures) -> Html:
         )
     rows = [
         (
-            f"{row.kind}, {row.band}",
+            tag("span", f"{row.kind}, {row.band}", style="white-space:nowrap"),
             badge(row.tier),
             f"{row.calls:,}" if row.calls == row.of_calls else f"{row.calls:,} of {row.of_calls:,}",
             dollars(row.today_nano_usd),
@@ -227,8 +227,13 @@ def _kind(row: KindRow, found: Figures) -> tuple[object, ...]:
         share(row.risky, row.calls),
         *tokens,
         _cost(row),
-        share(row.cost_nano_usd, found.cost_nano_usd),
+        _part(row, found),
     )
+
+
+def _part(row: Row, found: Figures) -> str:
+    """A share of all dollars; none of it is known where no call has a price."""
+    return UNKNOWN if row.unpriced and row.unpriced == row.calls else share(row.cost_nano_usd, found.cost_nano_usd)
 
 
 def _where(found: Figures, drawn: Mapping[str, Chart]) -> Html:
@@ -247,7 +252,7 @@ def _where(found: Figures, drawn: Mapping[str, Chart]) -> Html:
 
 
 def _shares(name: str, rows: Sequence[Row], found: Figures) -> Html:
-    cells = [(row.name, f"{row.calls:,}", _cost(row), share(row.cost_nano_usd, found.cost_nano_usd)) for row in rows]
+    cells = [(row.name, f"{row.calls:,}", _cost(row), _part(row, found)) for row in rows]
     exact = "" if found.who_exact or name == "model" else "; small ones among very many are in the others"
     return table(f"Cost by {name}{exact}", [Column(name), *_numbers("calls", "cost", "share")], cells)
 

@@ -41,6 +41,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "prompt": ("prompt", "input_text", "question", "request", "messages", "query", "user_message"),
 }
 """What a column can hold, and the headers that say so (lower case, anything else than letters and digits as `_`)."""
+_NAME = re.compile(r"[\w .\-/]{1,32}")
 NEEDED = ("model", "input_tokens", "output_tokens")
 Columns = Mapping[str, str]
 
@@ -70,9 +71,7 @@ def matched(headers: list[str], given: Columns) -> Columns:
     """
     missing = [column for column in given.values() if column not in headers]
     if missing:
-        raise Unreadable(
-            "a column of --columns is not there", f"{', '.join(missing)}; there are {', '.join(headers[:12])}"
-        )
+        raise Unreadable("a column of --columns is not there", f"{', '.join(missing)}; there are {_listed(headers)}")
     plain = {re.sub(r"[^a-z0-9]+", "_", header.lower()).strip("_"): header for header in reversed(headers)}
     found = dict(given)
     for field, names in FIELDS.items():
@@ -82,8 +81,13 @@ def matched(headers: list[str], given: Columns) -> Columns:
                 found[field] = column
     absent = [field for field in NEEDED if field not in found]
     if absent:
-        raise Unreadable("no column for it", f"{', '.join(absent)}; there are {', '.join(headers[:12])}")
+        raise Unreadable("no column for it", f"{', '.join(absent)}; there are {_listed(headers)}")
     return found
+
+
+def _listed(headers: list[str]) -> str:
+    """The first headers; what does not look like a name is not shown, for a table without headers begins with somebody's data."""
+    return ", ".join(header if _NAME.fullmatch(header) else "…" for header in headers[:12])
 
 
 def read(row: Mapping[str, Any], columns: Columns) -> Iterator[Call]:
@@ -104,7 +108,6 @@ def read(row: Mapping[str, Any], columns: Columns) -> Iterator[Call]:
     input_, read_ = tokens(given, columns["input_tokens"]), tokens(got.get("cache_read_tokens"), "cache read tokens")
     written = tokens(got.get("cache_write_tokens"), "cache write tokens")
     asked = of(got["prompt"], str(got.get("system") or "")) if got.get("prompt") else NOTHING
-    label = word(got.get("task_class"))
     yield Call(
         model=model,
         input=input_ if read_ + written <= input_ else input_ + read_ + written,
@@ -117,7 +120,7 @@ def read(row: Mapping[str, Any], columns: Columns) -> Iterator[Call]:
         tenant=word(got.get("tenant")),
         user=word(got.get("user")),
         key=word(got.get("key")),
-        label=label if len(label) <= 64 else shown(label),  # noqa: PLR2004 - a class's name is short
+        label=word(got.get("task_class")),
         operation="embedding" if "embed" in model else "",
         system=asked.system,
         prompt=asked.prompt,
