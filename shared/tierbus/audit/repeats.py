@@ -125,6 +125,7 @@ class Prefixes:
         self.hits = 0
         self.tokens_read = 0
         self.saved_pico = 0
+        self._whole = True
 
     def add(self, whole: str, system_chars: int, at: float, prices: tuple[int, int, int]) -> None:
         """One uncached request; `prices` are pico-dollars a token of input, cache read and cache write."""
@@ -141,7 +142,7 @@ class Prefixes:
             if seen is None:
                 continue
             count, last = seen
-            if moment - last <= CACHE_LIFE_S:
+            if abs(moment - last) <= CACHE_LIFE_S:
                 hit = True
                 self.tokens_read += size
                 self.saved_pico += size * (plain - read)
@@ -162,7 +163,8 @@ class Prefixes:
         return count, found >> _COUNT_BITS
 
     def merge(self, other: "Prefixes") -> None:
-        """Add another process's sums: what both saw once stays uncounted, a few prefixes at most."""
+        """Add another process's sums: requests that fell to different processes are not seen together, so this is too low."""
+        self._whole = False
         self.hits += other.hits
         self.tokens_read += other.tokens_read
         self.saved_pico += other.saved_pico
@@ -170,8 +172,8 @@ class Prefixes:
 
     @property
     def exact(self) -> bool:
-        """Whether nothing had to be forgotten."""
-        return not self.table.forgotten
+        """Whether nothing had to be forgotten and one process saw it all."""
+        return self._whole and not self.table.forgotten
 
 
 def _ends(size: int, system_chars: int) -> list[int]:

@@ -302,6 +302,7 @@ def test_the_prompt_in_an_event_of_a_span_is_found_too() -> None:
     [
         {"http.method": "GET"},
         {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 5},
+        {"openinference.span.kind": "CHAIN", "llm.model_name": "m", "llm.token_count.prompt": 5},
     ],
 )
 def test_spans_of_other_things_and_of_agents_are_no_calls(given: dict[str, Any]) -> None:

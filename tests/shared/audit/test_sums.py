@@ -169,6 +169,23 @@ def test_a_prefix_sent_again_in_time_is_read_from_the_cache_and_a_late_one_is_wr
     assert (prefixes.hits, prefixes.saved_pico) == (1, 1024 * 90 - 2 * 1024 * 25)
 
 
+def test_a_log_with_its_newest_calls_first_has_the_same_late_prefixes() -> None:
+    prefixes = Prefixes()
+    for at in (9000.0, 1000.0):
+        prefixes.add("x" * 5000, 0, at, (100, 10, 125))
+
+    assert (prefixes.hits, prefixes.saved_pico) == (0, -1024 * 25)
+
+
+def test_prefixes_of_several_processes_are_at_least_so_many() -> None:
+    some, others = Prefixes(), Prefixes()
+    for prefixes in (some, some, others, others):
+        prefixes.add("x" * 5000, 0, 0.0, (100, 10, 125))
+    some.merge(others)
+
+    assert (some.hits, some.exact, others.exact) == (2, False, True)
+
+
 def test_the_end_of_the_system_part_is_where_a_prefix_may_end() -> None:
     prefixes = Prefixes()
     for tail in ("a" * 50, "b" * 50):

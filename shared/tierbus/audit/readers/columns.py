@@ -6,7 +6,7 @@ from typing import Any
 
 from tierbus.audit.call import Call, Unreadable
 from tierbus.audit.said import NOTHING, of
-from tierbus.audit.values import dollars, moment, shown, tokens, word
+from tierbus.audit.values import dollars, moment, tokens, word
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "model": ("model", "model_name", "model_id", "mdl", "llm", "engine", "deployment"),

@@ -13,6 +13,7 @@ from tierbus.audit.said import NOTHING, Said, of
 from tierbus.audit.values import dollars, first, inner, moment, shown, tokens, word
 
 _NO_CALLS = ("invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "plan")
+_CALL_KINDS = (None, "LLM", "EMBEDDING")
 _MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.response.model", "llm.request.model", "llm.model_name")
 _INPUT = (
     "gen_ai.usage.input_tokens",
@@ -83,7 +84,7 @@ def read(span: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Call]
     model = word(first(own, *_MODEL))
     operation = word(own.get("gen_ai.operation.name"))
     given, produced = first(own, *_INPUT), first(own, *_OUTPUT)
-    if operation in _NO_CALLS or (not model and given is None):
+    if operation in _NO_CALLS or own.get("openinference.span.kind") not in _CALL_KINDS or (not model and given is None):
         raise NotACall("a span that is no model call")
     if given is None and produced is None:
         if (span.get("status") or {}).get("code") in (2, "STATUS_CODE_ERROR"):
