@@ -125,7 +125,14 @@ def attributes(given: Any) -> Mapping[str, Any]:
     found = {}
     for one in given or ():
         value = one.get("value")
-        found[one.get("key")] = _value(value) if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            found[one.get("key")] = value
+        elif "stringValue" in value:
+            found[one.get("key")] = value["stringValue"]
+        elif "intValue" in value:
+            found[one.get("key")] = value["intValue"]
+        else:
+            found[one.get("key")] = _value(value)
     return found
 
 

@@ -23,6 +23,11 @@ _TENANTS = ("tenant", "tenant_id", "team", "team_id", "organization", "org", "or
 _KEYS = ("api_key_alias", "api_key_id", "key_alias", "api_key", "apiKey")
 _LABELS = ("task_class", "task", "class", "kind", "feature", "route", "use_case", "tag", "tags")
 _COSTS = ("cost_usd", "cost", "total_cost", "spend", "price_usd")
+_MEANS = {
+    name: (field, rank)
+    for field, names in (("tenant", _TENANTS), ("user", _USERS), ("key", _KEYS), ("label", _LABELS))
+    for rank, name in enumerate(names)
+}
 _OK_STATUS = 400
 
 
@@ -38,11 +43,11 @@ def read(row: Mapping[str, Any]) -> Iterator[Call]:
     _refuse_failed(row, answer, usage)
     asked = said(request) if request else said(row)
     counted = _counts(usage) if usage else _estimated(asked, answer)
-    meta = {**mapping(row.get("metadata")), **mapping(request.get("metadata") if request else None)}
+    told = {**_told(mapping(request.get("metadata"))), **_told(mapping(row.get("metadata"))), **_told(row)}
     model = word(answer.get("model") or first(request, "model", "model_id") or first(row, "model", "model_name"))
     if not model:
         raise Unreadable("no model name", f"fields {shown(', '.join(list(row)[:8]))}")
-    around: tuple[Mapping[str, Any], ...] = (row, request, meta)
+    user = told.get("user") or word(first(request, "user", "safety_identifier"))
     yield Call(
         model=model,
         input=counted[0],
@@ -52,10 +57,10 @@ def read(row: Mapping[str, Any]) -> Iterator[Call]:
         provider=word(first(row, "provider", "custom_llm_provider")),
         cost_nano_usd=dollars(first(row, *_COSTS), "cost"),
         at=moment(first(row, *_TIMES) or answer.get("created") or answer.get("created_at")),
-        tenant=_named(around, _TENANTS),
-        user=_named(around, _USERS),
-        key=_named((row, meta), _KEYS),
-        label=_named((row, meta), _LABELS),
+        tenant=told.get("tenant", ""),
+        user=user,
+        key=told.get("key", ""),
+        label=told.get("label", ""),
         operation="embedding" if "embed" in model else "",
         system=asked.system,
         prompt=asked.prompt,
@@ -152,12 +157,12 @@ def _estimated(asked: Said, answer: Mapping[str, Any]) -> tuple[int, int, int, i
     return tokens_of(len(asked.whole)), tokens_of(len(spoken)), 0, 0
 
 
-def _named(places: tuple[Mapping[str, Any], ...], names: tuple[str, ...]) -> str:
-    for place in places:
-        for name in names:
-            value = place.get(name)
-            if value:
-                found = word(value)
-                if found:
-                    return found
-    return ""
+def _told(place: Mapping[str, Any]) -> dict[str, str]:
+    """Tenant, user, key and label as a part of a row names them; of several names the one that stands first above."""
+    ranks: dict[str, int] = {}
+    found: dict[str, str] = {}
+    for name, value in place.items():
+        hit = _MEANS.get(name)
+        if hit is not None and value and hit[1] < ranks.get(hit[0], len(_MEANS)) and (plain := word(value)):
+            ranks[hit[0]], found[hit[0]] = hit[1], plain
+    return found
