@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import html
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from string import Template
 
 from tierbus.cli.reporting import sections
-from tierbus.cli.reporting.charts import charts
+from tierbus.cli.reporting.charts import Chart, charts
 from tierbus.cli.reporting.figures import Figures
 from tierbus.cli.reporting.findings import bound, coverage, headline, warnings
 from tierbus.cli.reporting.markup import Html, data, joined, tag
@@ -16,15 +17,20 @@ from tierbus.cli.reporting.text import AT_LEAST, UNKNOWN, cost, count, length, m
 
 def page(figures: Figures, note: str | None = None, jaeger: str | None = None) -> str:
     """The page. `note` is a banner; `jaeger` is the address that trace ids are linked to, without it they are text."""
+    return document(f"Tierbus report, {span(figures.period)}", _parts(figures, note, jaeger), charts(figures))
+
+
+def document(title: str, parts: Iterable[Html], drawn: Mapping[str, Chart]) -> str:
+    """Any page of ours: its parts, and the charts by the ids of their places (`chart-<id>`)."""
     from plotly.offline import get_plotlyjs
 
     script, plotly = _file("page.js"), get_plotlyjs()
     return Template(_file("page.html")).substitute(
-        title=html.escape(f"Tierbus report, {span(figures.period)}"),
+        title=html.escape(title),
         policy=_policy(plotly, script),
         style=_file("page.css"),
-        body=joined(_parts(figures, note, jaeger)),
-        charts=data(charts(figures)),
+        body=joined(parts),
+        charts=data(drawn),
         plotly=plotly,
         script=script,
     )
