@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -81,20 +82,37 @@ def test_named_baselines_are_played_alone(data: Path) -> None:
     assert re.search(r"^ *random ", done.stdout, re.MULTILINE) is None
 
 
+@dataclass(frozen=True)
+class Kept(Always):
+    """A policy that was stored with its ladder."""
+
+    models: tuple[str, ...] = ("tiny", "huge")
+
+
+def stored(monkeypatch: pytest.MonkeyPatch, folder: Path, policy: Always) -> Path:
+    store = ModuleType("tierbus.policy.store")
+    store.load = lambda _path: policy  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tierbus.policy.store", store)
+    path = folder / "[red]mine.json"
+    path.write_text("{}", encoding="utf-8")
+    return path
+
+
 def test_a_policy_file_is_played_against_all_baselines(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ModuleType("tierbus.policy.store")
-    store.load = lambda _path: Always(0)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "tierbus.policy.store", store)
-    policy = tmp_path / "[red]mine.json"
-    policy.write_text("{}", encoding="utf-8")
-
-    done = replay(data, *LADDER, *QUICK, "-p", policy)
+    done = replay(data, *LADDER, *QUICK, "-p", stored(monkeypatch, tmp_path, Kept(0)))
 
     assert done.exit_code == 0, done.output
     assert re.search(r"^ *\[red\]mine ", done.stdout, re.MULTILINE)
     assert re.search(r"^ *category ", done.stdout, re.MULTILINE)
+
+
+def test_a_policy_for_a_longer_ladder_is_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = replay(data, *LADDER, *QUICK, "-p", stored(monkeypatch, tmp_path, Kept(0, ("a", "b", "c"))))
+
+    assert done.exit_code == 2
+    assert "is for a ladder of 3 models, a → b → c; here are 2" in done.stderr.replace("\n", "")
 
 
 @pytest.mark.parametrize("name", ["picture.svg", "picture.html"])
