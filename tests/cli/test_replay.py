@@ -14,6 +14,7 @@ from tests.shared.replay.recorded import STRONG, WEAK, output, pair, row
 from typer.testing import CliRunner, Result
 
 from tierbus.cli.main import app
+from tierbus.cli.replaying.text import percent, points
 from tierbus.replay.baselines import Always
 from tierbus.replay.records import Row, read, write
 
@@ -145,6 +146,15 @@ def test_the_svg_is_well_formed_and_marks_stand_inside_it(data: Path, tmp_path: 
     assert [m for m in marks if not (0 < float(m.attrib["cx"]) < width and 0 < float(m.attrib["cy"]) < height)] == []
 
 
+def test_figures_never_read_minus_nothing() -> None:
+    assert [percent(-1e-9), points(-1e-9), percent(0.12345, 2), points(-0.0123)] == [
+        "0.0 %",
+        "+0.00",
+        "12.35 %",
+        "-1.23",
+    ]
+
+
 def test_without_costs_only_routers_are_compared(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     write(
@@ -184,7 +194,7 @@ def test_another_file_can_be_fitted_on(data: Path, tmp_path: Path) -> None:
         (("--cheap", "small", "--strong", "huge"), 2, "no model 'huge' in the records; there are large, small"),
         (("--cheap", "small,,", "--strong", "large"), 2, "--cheap 'small,,' has an empty name"),
         (("--cheap", "small", "--strong", "large,x"), 2, "--strong 'large,x' names more than one model"),
-        ((*LADDER, "-p", "cleverest"), 2, "--policy 'cleverest' is no file"),
+        ((*LADDER, "-p", "cleverest"), 2, "--policy 'cleverest' is no policy file"),
         ((*LADDER, "-p", "length", "-p", "length"), 2, "policy 'length' is named twice"),
         ((*LADDER, "--picture", "p.png"), 2, "'p.png' must end in .svg or .html"),
         ((*LADDER, "--picture", "no/folder/p.svg"), 2, "there is no folder 'no/folder'"),

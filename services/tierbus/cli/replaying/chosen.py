@@ -46,9 +46,9 @@ def _learned(margin: float) -> Player:
 
 def _stored(word: str, models: Sequence[str]) -> Player:
     path = Path(word)
-    if not path.is_file():
+    if not path.exists():
         raise Unplayable(
-            f"--policy {word!r} is no file, not {LEARNED!r}, and no baseline; `replay play --help` names those"
+            f"--policy {word!r} is no policy file, not {LEARNED!r}, and no baseline; `replay play --help` names those"
         )
     policy = learned.stored(path)
     ladder = getattr(policy, "models", models)
