@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from tierbus.cli import busadmin, demo, money, report, tasks, trace, up
+from tierbus.cli import busadmin, demo, money, replay, report, tasks, trace, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,5 +34,6 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(replay.replay, name="replay")
 app.add_typer(busadmin.dead, name="dead")
 app.add_typer(busadmin.bus, name="bus")

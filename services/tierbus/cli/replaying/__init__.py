@@ -1,0 +1,1 @@
+"""What `tierbus replay` shows: tables for a terminal, a picture, a page. In: a replay report. Out: text."""

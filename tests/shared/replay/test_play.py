@@ -1,0 +1,141 @@
+"""Playing policies over a board."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from tests.shared.replay.recorded import STRONG_USD, WEAK_USD, pair_board
+
+from tierbus.policy.moves import Ask, Case, Move, Seen, Take
+from tierbus.replay.baselines import Always
+from tierbus.replay.errors import BadMove
+from tierbus.replay.play import Played, Reviewer, decision_s, fresh, play, prepared, stateless
+
+
+@dataclass
+class Scripted:
+    """Makes these moves, one after the other, for every task; remembers what it learned."""
+
+    moves: tuple[Move, ...]
+    learned: list[tuple[str, list[int]]] = field(default_factory=list)
+
+    def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:  # noqa: ARG002 - the protocol's argument
+        return self.moves[len(seen)]
+
+    def learn(self, case: Case, seen: tuple[Seen, ...]) -> None:
+        self.learned.append((case.id, [one.place for one in seen]))
+
+
+CLIMB = (Ask(0, ""), Ask(1, ""))
+CHEAP = (Ask(0, ""), Take(0, ""))
+
+
+def test_every_attempt_is_paid() -> None:
+    found = play(Scripted(CLIMB), pair_board("ws"))
+
+    assert found.usd == pytest.approx([WEAK_USD + STRONG_USD] * 2)
+    assert found.correct.tolist() == [False, True]
+    assert (found.taken.tolist(), found.asked.tolist(), found.strong.tolist()) == ([1, 1], [2, 2], [True, True])
+
+
+def test_what_deciding_costs_is_paid_on_every_task() -> None:
+    policy = Scripted(CHEAP)
+    policy.router_usd, policy.planner_usd = 0.1, 0.2  # type: ignore[attr-defined]
+
+    assert play(policy, pair_board("b")).usd == pytest.approx([WEAK_USD + 0.3])
+
+
+def test_tasks_come_in_the_order_of_arrival_and_results_stay_in_their_places() -> None:
+    policy = Scripted(CHEAP)
+
+    found = play(policy, pair_board("bsw"), np.array([2, 0, 1]))
+
+    assert policy.learned == [("2", [0]), ("0", [0]), ("1", [0])]
+    assert found.correct.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("moves", "told"),
+    [
+        ((Take(0, ""),), "takes place 0, which gave no answer"),
+        ((Ask(2, ""),), "places are 0 to 1"),
+        ((Ask(-1, ""),), "places are 0 to 1"),
+        ((Ask(0, ""), Ask(0, "")), "asks place 0 twice"),
+        (("strong",), "says 'strong'"),
+    ],
+)
+def test_a_forbidden_move_is_named_with_policy_and_task(moves: tuple[Move, ...], told: str) -> None:
+    with pytest.raises(BadMove) as caught:
+        play(Scripted(moves), pair_board("b"))
+
+    assert str(caught.value).startswith("policy Scripted ")
+    assert told in str(caught.value)
+    assert "(task '0')" in str(caught.value)
+
+
+def test_a_reviewer_that_never_errs_sends_up_what_is_wrong_and_is_paid_for_each_look() -> None:
+    policy = Scripted(CHEAP)
+
+    found = play(policy, pair_board("bs"), reviewer=Reviewer(0.0, 0.5))
+
+    assert found.correct.tolist() == [True, True]
+    assert found.usd == pytest.approx([WEAK_USD + 0.5 * STRONG_USD, WEAK_USD + 1.5 * STRONG_USD])
+    assert policy.learned == [("0", [0]), ("1", [0, 1])]
+
+
+def test_a_reviewer_that_always_errs_accepts_what_is_wrong_and_sends_up_what_is_right() -> None:
+    luck = np.zeros((2, 2))
+
+    found = play(Scripted(CHEAP), pair_board("ws"), reviewer=Reviewer(1.0, 0.0), luck=luck)
+
+    assert found.taken.tolist() == [1, 0]
+    assert found.correct.tolist() == [False, False]
+
+
+def test_the_strong_models_answer_is_not_reviewed() -> None:
+    found = play(Always(1), pair_board("n"), reviewer=Reviewer(0.0, 9.0))
+
+    assert found.usd == pytest.approx([STRONG_USD])
+
+
+def test_a_fresh_policy_has_learned_nothing_and_leaves_the_first_as_it_was() -> None:
+    policy = Scripted(CHEAP)
+
+    play(fresh(policy), pair_board("bb"))
+
+    assert policy.learned == []
+
+
+def test_a_policy_can_say_how_it_is_made_afresh_and_be_shown_what_comes() -> None:
+    class Told(Scripted):
+        shown = 0
+
+        def prepare(self, cases: tuple[Case, ...], seens: tuple[tuple[Seen, ...], ...]) -> None:
+            self.shown = len(cases) + len(seens)
+
+        def fresh(self) -> "Told":
+            return Told(CLIMB)
+
+    told = Told(CHEAP)
+
+    assert prepared(told, pair_board("bb")) is told
+    assert told.shown == 4
+    assert fresh(told).next(pair_board("b").cases[0], ()) == Ask(0, "")
+    assert not stateless(told)
+    assert stateless(Always(0))
+
+
+def test_plays_of_parts_are_put_together_by_place() -> None:
+    parts = [(np.array([2]), play(Always(0), pair_board("s"))), (np.array([0, 1]), play(Always(1), pair_board("ws")))]
+
+    whole = Played.joined(parts, 3)
+
+    assert whole.taken.tolist() == [1, 1, 0]
+    assert whole.correct.tolist() == [False, True, False]
+
+
+def test_decisions_are_timed_task_by_task_and_no_more_than_asked_for() -> None:
+    took = decision_s(Scripted(CLIMB), pair_board("bwsn"), most=3)
+
+    assert len(took) == 3
+    assert (took > 0).all()
