@@ -6,7 +6,7 @@ cases the stop-loss of `guard` has the last word.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tierbus.policy.choose import Course, Step
 from tierbus.policy.features import agree, usable
@@ -143,6 +143,24 @@ class Learned:
         elif not cheap:
             used.agreement.skipped += 1
 
+    def taught(self, rates: Mapping[str, Sequence[Rate]], costs_usd: Mapping[str, Sequence[float]]) -> "Learned":
+        """The policy with a reviewer's verdicts counted in its class table; its models and thresholds stay.
+
+        Args:
+            rates: accepted and rejected answers by class and place, added to those counted before.
+            costs_usd: mean dollars of a call by class and place; they fill in where none are known.
+        """
+        lessons = dict(self.lessons)
+        for name, counted in rates.items():
+            lesson = lessons.get(name, Lesson(0, (), (0.0,) * len(self.models)))
+            before = lesson.rates or (Rate(),) * len(self.models)
+            lessons[name] = replace(
+                lesson,
+                rates=tuple(one.plus(two) for one, two in zip(before, counted, strict=True)),
+                costs_usd=tuple(one or two for one, two in zip(lesson.costs_usd, costs_usd[name], strict=True)),
+            )
+        return Learned(self.models, lessons, self.target)
+
     def fresh(self) -> "Learned":
         """The same lessons, with nothing counted in use."""
         again = Learned(self.models, self.lessons, self.target)
@@ -164,6 +182,14 @@ class Learned:
         """What a strong call is expected to add to the first place's answer, or to those seen; None for unknown classes."""
         at = self.gain(case, seen, seen[0].place if seen else 0)
         return None if at is None else at.gain
+
+    def abstains(self, case: Case, seen: tuple[Seen, ...]) -> bool:
+        """Nothing was learned that this task can be judged by: the rules without labels decide."""
+        lesson = self.lessons.get(case.task_class)
+        if lesson is None or not lesson.stages:
+            return True
+        at = self.gain(case, seen, lesson.course.first if lesson.course is not None else 0)
+        return at is None or at.strange
 
     def gain(self, case: Case, seen: tuple[Seen, ...], first: int) -> Gain | None:
         """What the models say after these answers; `first` is the place that would be asked where none was. None: no model."""

@@ -7,7 +7,7 @@ The file says what wrote it and what it was fitted on, so that a service can ref
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -28,12 +28,19 @@ _NAME = re.compile(r"policy-(\d{4,})\.json", re.ASCII)
 
 @dataclass(frozen=True)
 class Made:
-    """Where a policy comes from: when it was trained (Unix seconds), on what (SHA-256), of how many labelled tasks."""
+    """Where a policy comes from.
+
+    Args:
+        trained_at: Unix seconds.
+        fingerprint: SHA-256 of the training data.
+        rows: labelled tasks in it.
+        ledger_until: up to when (Unix seconds) the ledger's verdicts are counted in it.
+    """
 
     trained_at: float
     fingerprint: str
     rows: int
-    source: str = ""
+    ledger_until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -298,17 +305,3 @@ def roll_back(folder: Path, number: int | None = None) -> str:
 def _number_of(name: str) -> int:
     found = _NAME.fullmatch(name)
     return int(found.group(1)) if found else 0
-
-
-def with_rates(policy: Learned, rates: Mapping[str, Sequence[Rate]]) -> Learned:
-    """The policy with a reviewer's verdicts counted in its class table; its models and thresholds stay.
-
-    `rates` holds accepted and rejected answers by class and place of the ladder.
-    """
-    lessons = dict(policy.lessons)
-    places = len(policy.models)
-    for name, counted in rates.items():
-        lesson = lessons.get(name, Lesson(0, (), (0.0,) * places))
-        before = lesson.rates or (Rate(),) * places
-        lessons[name] = replace(lesson, rates=tuple(one.plus(two) for one, two in zip(before, counted, strict=True)))
-    return Learned(policy.models, lessons, policy.target)
