@@ -7,7 +7,9 @@ name as the only key.
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 _SHAPES: dict[str, tuple[type, ...]] = {
@@ -27,6 +29,8 @@ _SHAPES: dict[str, tuple[type, ...]] = {
 }
 _OFFER = re.compile(r'\[?\s*\{\s*"name"\s*:')
 _OPENING = re.compile(r"^\s*(?:```\w*)?\s*\[?\s*[A-Za-z_][\w.]*\s*\(")
+_KEPT = 128
+"""Texts whose calls are kept: a task is looked at several times in a row."""
 _LONGEST = 6_000
 """Characters of an answer that are read as calls; longer ones are prose."""
 
@@ -67,6 +71,7 @@ class Fit(NamedTuple):
         return min(self) == 1.0
 
 
+@lru_cache(maxsize=_KEPT)
 def offers(prompt: str) -> dict[str, Offer]:
     """The functions that a prompt lists as JSON, by name; none where it lists none."""
     found: dict[str, Offer] = {}
@@ -102,6 +107,7 @@ def _declared(about: object) -> str:
     return str(about.get("type", "")).lower() if isinstance(about, dict) else ""
 
 
+@lru_cache(maxsize=_KEPT)
 def parse(text: str) -> tuple[Call, ...] | None:
     """The calls that a text consists of; None where it is anything else."""
     if len(text) > _LONGEST:
@@ -111,13 +117,22 @@ def parse(text: str) -> tuple[Call, ...] | None:
         return _from_json(plain)
     if not _OPENING.match(plain):
         return None
-    try:
-        tree = ast.parse(plain, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = syntax(plain)
+    if tree is None:
         return None
     nodes = tree.elts if isinstance(tree, ast.List | ast.Tuple) else [tree]
     calls = [_call(node) for node in nodes]
     return tuple(call for call in calls if call is not None) if calls and None not in calls else None
+
+
+def syntax(text: str) -> ast.expr | None:
+    """The syntax tree of a text that is one Python expression; None where it is none. Nothing is run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler warns of what it will not run, such as 1and
+            return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def _bare(text: str) -> str:

@@ -7,6 +7,7 @@ anything was asked, `answer_features` what one answer adds, `pair_features` what
 import ast
 import re
 from collections import Counter
+from functools import lru_cache
 from math import log1p
 from typing import Any
 
@@ -16,26 +17,37 @@ from tierbus.policy.numbers import numbers, sums
 
 Features = dict[str, float]
 
+_KEPT = 128
+"""Texts whose features are kept: a task is looked at several times in a row."""
+
 _WORD = re.compile(r"[A-Za-z]+")
 _SENTENCE = re.compile(r"[.!?](?:\s|$)")
 _LOOP = re.compile(r"\b(?:for|while)\b")
 _BRANCH = re.compile(r"\b(?:if|elif|else|case)\b")
 _METHOD = re.compile(r"\.(\w+)\(")
 _CHAINED = re.compile(r"\[[^\]]*:[^\]]*\]")
-_HEDGE = re.compile(
-    r"\b(?:however|but wait|wait|actually|assum\w*|perhaps|maybe|might|unclear|not sure|approximately|about|sorry|cannot|"
-    r"can't|unable|let me re\w*|correct\w*|mistake|error)\b",
-    re.IGNORECASE,
+_HEDGES = frozenset(
+    """however wait actually assume assuming assumes assumed assumption perhaps maybe might unclear approximately about sorry
+    cannot unable correct corrected correction correctly mistake error""".split()
 )
-_REFUSAL = re.compile(r"\b(?:cannot|can't|unable|not able|no function|none of the|not possible|sorry)\b", re.IGNORECASE)
+_REFUSALS = frozenset({"cannot", "unable", "sorry", "impossible", "none", "lack", "lacks", "missing"})
 _STEP = re.compile(r"(?m)^\s*(?:\d+[.)]|[-*])\s|\\n\s*(?:\d+[.)]|[-*])\s")
-_RATIO = re.compile(r"\b(?:half|twice|thrice|third|quarter|double|triple|times|percent|fraction|ratio|average|per|each|every)\b|%", re.IGNORECASE)
-_REST = re.compile(r"\b(?:remain\w*|left|more|less|fewer|total|altogether|difference|rest|already|another)\b", re.IGNORECASE)
-_TIME = re.compile(r"\b(?:hours?|minutes?|days?|weeks?|months?|years?|old|ago|speed|miles?|km)\b", re.IGNORECASE)
+_RATIOS = frozenset(
+    "half twice thrice third quarter double triple times percent fraction ratio average per each every".split()
+)
+_RESTS = frozenset(
+    """remain remains remaining remainder left more less fewer total altogether difference rest already another""".split()
+)
+_TIMES = frozenset(
+    """hour hours minute minutes day days week weeks month months year years old ago speed mile miles km""".split()
+)
+_MARK = re.compile(r"[^\w\s]")
 _CODE = re.compile(r"\[PYTHON\]|```|\bdef \w+\(|\breturn\b")
 _FINAL = re.compile(r'"answer"\s*:\s*("(?:[^"\\]|\\.)*"|[^,}\n]+)|####\s*(.+)')
 _HUGE = 1e15
 """Numbers above it count as it: no float holds their fractions."""
+_LITERAL = re.compile(r"\s*(?:[-+\d.\"'\[({]|[bfru]{1,2}['\"]|True|False|None)")
+_LONGEST_LITERAL = 2_000
 _LONGEST = 8_000
 """Characters of a text that are looked at; of longer ones the beginning and the end count."""
 
@@ -45,12 +57,13 @@ def cut(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST // 2] + text[-_LONGEST // 2 :]
 
 
+@lru_cache(maxsize=_KEPT)
 def prompt_features(prompt: str) -> Features:
     """What is known before anything is asked."""
     text = cut(prompt)
     words = _WORD.findall(text)
     found = numbers(text)
-    lowered = [word.lower() for word in words]
+    lowered = [*map(str.lower, words)]
     return {
         "prompt.chars": log1p(len(prompt)),
         "prompt.words": log1p(len(words)),
@@ -60,12 +73,12 @@ def prompt_features(prompt: str) -> Features:
         "prompt.numbers": log1p(len(found)),
         "prompt.decimals": log1p(sum(value != int(value) for value in found if abs(value) < _HUGE)),
         "prompt.largest": log1p(min(max(map(abs, found), default=0.0), _HUGE)),
-        "prompt.ratio": log1p(len(_RATIO.findall(text))),
-        "prompt.rest": log1p(len(_REST.findall(text))),
-        "prompt.time": log1p(len(_TIME.findall(text))),
+        "prompt.ratio": log1p(sum(map(_RATIOS.__contains__, lowered)) + text.count("%")),
+        "prompt.rest": log1p(sum(map(_RESTS.__contains__, lowered))),
+        "prompt.time": log1p(sum(map(_TIMES.__contains__, lowered))),
         "prompt.questions": log1p(text.count("?")),
-        "prompt.capitals": sum(char.isupper() for char in text) / (len(text) or 1),
-        "prompt.marks": sum(not char.isalnum() and not char.isspace() for char in text) / (len(text) or 1),
+        "prompt.capitals": sum(map(str.isupper, text)) / (len(text) or 1),
+        "prompt.marks": len(_MARK.findall(text)) / (len(text) or 1),
         **_code_features(text),
         **_offer_features(prompt),
     }
@@ -122,9 +135,11 @@ def final(seen: Seen) -> str:
     return seen.text.strip()
 
 
+@lru_cache(maxsize=_KEPT)
 def answer_features(prompt: str, seen: Seen, name: str) -> Features:
     """What one answer adds; `name` tells the places of the ladder apart."""
     text = cut(seen.text)
+    words = _WORD.findall(text.lower())
     answer = final(seen)
     return {
         f"{name}.{key}": value
@@ -135,8 +150,8 @@ def answer_features(prompt: str, seen: Seen, name: str) -> Features:
             "chars": log1p(len(seen.text)),
             "relative": log1p(len(seen.text)) - log1p(len(prompt)),
             "tokens": log1p(seen.output_tokens),
-            "hedges": log1p(len(_HEDGE.findall(text))),
-            "refuses": float(bool(_REFUSAL.search(text))),
+            "hedges": log1p(sum(map(_HEDGES.__contains__, words))),
+            "refuses": float(not _REFUSALS.isdisjoint(words)),
             "steps": log1p(len(_STEP.findall(text))),
             "lines": log1p(text.count("\n") + text.count("\\n")),
             "prose_first": float(text.lstrip()[:1] not in ("{", "[", "`")),
@@ -188,10 +203,11 @@ def _shape_features(prompt: str, text: str, answer: str) -> Features:
 
 
 def _literal(text: str) -> Any:
-    if len(text) > 2_000:  # noqa: PLR2004 - no answer to compare is longer
+    if not text or len(text) > _LONGEST_LITERAL or not _LITERAL.match(text):
         return None
+    tree = calls.syntax(text)
     try:
-        return ast.literal_eval(text)
+        return None if tree is None else ast.literal_eval(tree)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
 

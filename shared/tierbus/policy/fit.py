@@ -15,7 +15,7 @@ from tierbus.policy.features import Features, usable
 from tierbus.policy.learned import STRONG, Learned, Lesson, stage_name
 from tierbus.policy.model import REACH, Head, Stage, strangeness
 from tierbus.policy.moves import Case, Seen
-from tierbus.policy.reading import AGREE, read
+from tierbus.policy.reading import AGREE, Reader, read
 from tierbus.policy.search import Found, Outlook, search
 
 Floats = npt.NDArray[np.float64]
@@ -25,6 +25,11 @@ LABELS = 300
 """Labelled tasks that a class needs; with fewer, learned thresholds lose points and two cheap answers that agree do not."""
 SMALL = 700
 """Below so many labels the margin is wider."""
+Z_SMALL = 1.0
+Z = 0.75
+"""Standard errors that are kept as a margin, below `SMALL` labels and from there on."""
+TRUST = 1.0
+"""Share of what was observed in the estimate of quality; the rest is what the models expect."""
 STRENGTH = 0.02
 """Inverse strength of the penalty on weights (scikit-learn's C), of standardised features."""
 AGREE_WEIGHT = 3.0
@@ -53,6 +58,7 @@ def fit(
     correct: Sequence[Sequence[bool]],
     models: Sequence[str] | None = None,
     aim: Aim = Aim(),  # noqa: B008 - frozen
+    reader: Reader = read,
 ) -> Learned:
     """A policy from tasks whose every answer on the ladder is known and judged, one lesson a class.
 
@@ -62,6 +68,7 @@ def fit(
         correct: for each task, place by place, whether the answer was right.
         models: names of the ladder's models; numbered without it.
         aim: the quality target.
+        reader: makes the features; another one may keep what it made.
 
     Raises:
         ValueError: no task, or tasks with different numbers of answers.
@@ -73,11 +80,13 @@ def fit(
     lessons = {}
     for name in sorted({case.task_class for case in cases}):
         picked = [at for at, case in enumerate(cases) if case.task_class == name]
-        lessons[name] = _lesson([cases[at] for at in picked], [seens[at] for at in picked], right[picked], aim)
-    return Learned(names, lessons, aim.target)
+        lessons[name] = _lesson([cases[at] for at in picked], [seens[at] for at in picked], right[picked], aim, reader)
+    return Learned(names, lessons, aim.target, reader)
 
 
-def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, aim: Aim) -> Lesson:
+def _lesson(
+    cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, aim: Aim, reader: Reader
+) -> Lesson:
     usd = np.array([[one.cost_usd for one in row] for row in seens])
     costs = tuple(usd.mean(axis=0).tolist())
     groups = tuple(sorted({case.group for case in cases if case.group is not None}))
@@ -88,7 +97,7 @@ def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, ai
     stages: dict[str, Stage] = {}
     gains: dict[tuple[int, ...], dict[int, Floats]] = {}
     for places in _moments(correct.shape[1] - 1):
-        table = [read(case, tuple(row[place] for place in places)) for case, row in zip(cases, seens, strict=True)]
+        table = [reader(case, tuple(row[place] for place in places)) for case, row in zip(cases, seens, strict=True)]
         stages[stage_name(places)], gains[places] = _stage(table, places, correct, fold)
     found = _course(Outlook(gains, correct, usd, _usable(seens)), aim)
     if found is None:
@@ -112,11 +121,6 @@ def _course(outlook: Outlook, aim: Aim) -> Found | None:
     small = len(outlook.usd) < SMALL
     z = aim.z if aim.z is not None else Z_SMALL if small else Z
     return search(outlook, aim.target, z, TRUST)
-
-
-Z_SMALL = 1.0
-Z = 0.75
-TRUST = 1.0
 
 
 def _stage(

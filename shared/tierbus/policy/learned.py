@@ -12,7 +12,7 @@ from tierbus.policy.choose import Course, Step
 from tierbus.policy.features import agree, usable
 from tierbus.policy.guard import GATE, MARGIN, Agreement, Prices, Purse
 from tierbus.policy.moves import Ask, Case, Move, Seen, Take
-from tierbus.policy.reading import read
+from tierbus.policy.reading import Reader, read
 from tierbus.policy.model import Stage
 
 STRONG = "strong"
@@ -101,12 +101,16 @@ class Learned:
         models: the ladder by name, cheapest first, the strong one last.
         lessons: by task class.
         target: points of accuracy (.01 is one) that may be lost against the strong model.
+        reader: makes the features; another one may keep what it made.
     """
 
-    def __init__(self, models: Sequence[str], lessons: Mapping[str, Lesson], target: float) -> None:
+    def __init__(
+        self, models: Sequence[str], lessons: Mapping[str, Lesson], target: float, reader: Reader = read
+    ) -> None:
         self.models = tuple(models)
         self.lessons = dict(lessons)
         self.target = target
+        self._read = reader
         self._strong = len(self.models) - 1
         self._used: dict[str, Ledger] = {}
         self._kept: dict[tuple[str, str], Gain] = {}
@@ -159,11 +163,11 @@ class Learned:
                 rates=tuple(one.plus(two) for one, two in zip(before, counted, strict=True)),
                 costs_usd=tuple(one or two for one, two in zip(lesson.costs_usd, costs_usd[name], strict=True)),
             )
-        return Learned(self.models, lessons, self.target)
+        return Learned(self.models, lessons, self.target, self._read)
 
     def fresh(self) -> "Learned":
         """The same lessons, with nothing counted in use."""
-        again = Learned(self.models, self.lessons, self.target)
+        again = Learned(self.models, self.lessons, self.target, self._read)
         again._kept = self._kept
         return again
 
@@ -201,7 +205,7 @@ class Learned:
         stage = lesson.stages.get(stage_name([one.place for one in seen])) if lesson is not None else None
         if lesson is None or stage is None:
             return None
-        features = read(case, seen)
+        features = self._read(case, seen)
         chances = stage.chances(features)
         places = [one.place for one in seen if usable(one)] or [one.place for one in seen] or [first]
         best = max(places, key=lambda place: chances[str(place)])

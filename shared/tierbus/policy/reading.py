@@ -1,7 +1,11 @@
 """All features of a task at one moment, by name: what `fit` learns from and what the policy reads."""
 
+from collections.abc import Callable
+
 from tierbus.policy.features import Features, answer_features, pair_features, prompt_features
 from tierbus.policy.moves import Case, Seen
+
+Reader = Callable[[Case, tuple[Seen, ...]], Features]
 
 AGREE = "pair.agree"
 """The feature that says most wherever it is there."""
