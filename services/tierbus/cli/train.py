@@ -90,7 +90,9 @@ def _list(folder: Path) -> None:
         made = stored(folder / name).made
         at = datetime.fromtimestamp(made.trained_at, UTC).strftime("%Y-%m-%d %H:%M")
         mark = "in use" if name == current else ""
-        out.print(f"{name}  {at} UTC  {made.rows:,} labelled tasks  {made.fingerprint[:12]}  {mark}".rstrip(), markup=False)
+        out.print(
+            f"{name}  {at} UTC  {made.rows:,} labelled tasks  {made.fingerprint[:12]}  {mark}".rstrip(), markup=False
+        )
 
 
 def _from_files(

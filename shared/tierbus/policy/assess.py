@@ -81,11 +81,11 @@ def assess(
     player = policy.fresh()
     played = [play(player, case, answers, right) for case, answers, right in zip(cases, seens, correct, strict=True)]
     every = list(zip(played, seens, correct, strict=True))
-    mistakes = [
-        found for one, answers, right in every if (found := _mistake(policy, one, answers, right)) is not None
-    ]
+    mistakes = [found for one, answers, right in every if (found := _mistake(policy, one, answers, right)) is not None]
     names = sorted({case.task_class for case in cases})
-    return [_assessed(policy, name, [row for row in every if row[0].case.task_class == name]) for name in names], mistakes
+    return [
+        _assessed(policy, name, [row for row in every if row[0].case.task_class == name]) for name in names
+    ], mistakes
 
 
 _Row = tuple[Played, Sequence[Seen], Sequence[bool]]

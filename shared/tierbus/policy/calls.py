@@ -230,7 +230,11 @@ def canonical(calls: tuple[Call, ...]) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}={_plain(one)}" for key, one in sorted(value.items(), key=lambda at: str(at[0]))) + "}"
+        return (
+            "{"
+            + ",".join(f"{key}={_plain(one)}" for key, one in sorted(value.items(), key=lambda at: str(at[0])))
+            + "}"
+        )
     if isinstance(value, Unread):
         return value.source.strip("'\"")
     if isinstance(value, list | tuple):

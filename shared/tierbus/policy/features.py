@@ -27,19 +27,92 @@ _BRANCH = re.compile(r"\b(?:if|elif|else|case)\b")
 _METHOD = re.compile(r"\.(\w+)\(")
 _CHAINED = re.compile(r"\[[^\]]*:[^\]]*\]")
 _HEDGES = frozenset(
-    """however wait actually assume assuming assumes assumed assumption perhaps maybe might unclear approximately about sorry
-    cannot unable correct corrected correction correctly mistake error""".split()
+    [
+        "however",
+        "wait",
+        "actually",
+        "assume",
+        "assuming",
+        "assumes",
+        "assumed",
+        "assumption",
+        "perhaps",
+        "maybe",
+        "might",
+        "unclear",
+        "approximately",
+        "about",
+        "sorry",
+        "cannot",
+        "unable",
+        "correct",
+        "corrected",
+        "correction",
+        "correctly",
+        "mistake",
+        "error",
+    ]
 )
 _REFUSALS = frozenset({"cannot", "unable", "sorry", "impossible", "none", "lack", "lacks", "missing"})
 _STEP = re.compile(r"(?m)^\s*(?:\d+[.)]|[-*])\s|\\n\s*(?:\d+[.)]|[-*])\s")
 _RATIOS = frozenset(
-    "half twice thrice third quarter double triple times percent fraction ratio average per each every".split()
+    [
+        "half",
+        "twice",
+        "thrice",
+        "third",
+        "quarter",
+        "double",
+        "triple",
+        "times",
+        "percent",
+        "fraction",
+        "ratio",
+        "average",
+        "per",
+        "each",
+        "every",
+    ]
 )
 _RESTS = frozenset(
-    """remain remains remaining remainder left more less fewer total altogether difference rest already another""".split()
+    [
+        "remain",
+        "remains",
+        "remaining",
+        "remainder",
+        "left",
+        "more",
+        "less",
+        "fewer",
+        "total",
+        "altogether",
+        "difference",
+        "rest",
+        "already",
+        "another",
+    ]
 )
 _TIMES = frozenset(
-    """hour hours minute minutes day days week weeks month months year years old ago speed mile miles km""".split()
+    [
+        "hour",
+        "hours",
+        "minute",
+        "minutes",
+        "day",
+        "days",
+        "week",
+        "weeks",
+        "month",
+        "months",
+        "year",
+        "years",
+        "old",
+        "ago",
+        "speed",
+        "mile",
+        "miles",
+        "km",
+    ]
 )
 _MARK = re.compile(r"[^\w\s]")
 _CODE = re.compile(r"\[PYTHON\]|```|\bdef \w+\(|\breturn\b")
@@ -109,7 +182,11 @@ def _offer_features(prompt: str) -> Features:
         "offer.overlap": max((_overlap(one, question) for one in offered.values()), default=0.0),
         "offer.any": log1p(sum(kind in ("any", "") for one in offered.values() for kind in one.parameters.values())),
         "offer.nested": log1p(
-            sum(kind in ("array", "dict", "object", "list", "tuple") for one in offered.values() for kind in one.parameters.values())
+            sum(
+                kind in ("array", "dict", "object", "list", "tuple")
+                for one in offered.values()
+                for kind in one.parameters.values()
+            )
         ),
     }
 
@@ -240,7 +317,9 @@ def _call_features(prompt: str, text: str) -> Features:
         "calls_numbers_found": sum(value in asked for value in counted) / (len(counted) or 1),
         "calls_unread": log1p(sum(isinstance(value, calls.Unread) for value in values)),
         "calls_repeat": float(max(Counter(call.name for call in made).values()) > 1),
-        "calls_overlap": max((_overlap(offered[call.name], question) for call in made if call.name in offered), default=0.0),
+        "calls_overlap": max(
+            (_overlap(offered[call.name], question) for call in made if call.name in offered), default=0.0
+        ),
     }
 
 

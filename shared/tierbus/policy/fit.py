@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from tierbus.policy.choose import Course
 from tierbus.policy.features import Features, usable
 from tierbus.policy.learned import STRONG, Learned, Lesson, stage_name
 from tierbus.policy.model import REACH, Head, Stage, strangeness
@@ -57,7 +56,7 @@ def fit(
     seens: Sequence[tuple[Seen, ...]],
     correct: Sequence[Sequence[bool]],
     models: Sequence[str] | None = None,
-    aim: Aim = Aim(),  # noqa: B008 - frozen
+    aim: Aim = Aim(),
     reader: Reader = read,
 ) -> Learned:
     """A policy from tasks whose every answer on the ladder is known and judged, one lesson a class.
@@ -84,9 +83,7 @@ def fit(
     return Learned(names, lessons, aim.target, reader)
 
 
-def _lesson(
-    cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, aim: Aim, reader: Reader
-) -> Lesson:
+def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, aim: Aim, reader: Reader) -> Lesson:
     usd = np.array([[one.cost_usd for one in row] for row in seens])
     costs = tuple(usd.mean(axis=0).tolist())
     groups = tuple(sorted({case.group for case in cases if case.group is not None}))

@@ -7,13 +7,14 @@ cases the stop-loss of `guard` has the last word.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import sqrt
 
 from tierbus.policy.choose import Course, Step
 from tierbus.policy.features import agree, usable
 from tierbus.policy.guard import GATE, MARGIN, Agreement, Prices, Purse
+from tierbus.policy.model import Stage
 from tierbus.policy.moves import Ask, Case, Move, Seen, Take
 from tierbus.policy.reading import Reader, read
-from tierbus.policy.model import Stage
 
 STRONG = "strong"
 """The head that says whether the strong model will be right; the others are named by place."""
@@ -44,7 +45,7 @@ class Rate:
     @property
     def error(self) -> float:
         """The standard deviation of that share."""
-        return (self.mean * (1 - self.mean) / (self.accepted + self.rejected + 3)) ** 0.5
+        return sqrt(self.mean * (1 - self.mean) / (self.accepted + self.rejected + 3))
 
     def plus(self, other: "Rate") -> "Rate":
         """Both counts together."""

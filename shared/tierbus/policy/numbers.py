@@ -5,8 +5,8 @@ from itertools import islice
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
 _SUM = re.compile(
-    r"(?<![\w.*/+=-])((?:[$€£(]?\s*\d[\d,]*(?:\.\d+)?\s*[%)]?\s*[-+*/x×÷−]\s*){1,6}[$€£(]?\s*\d[\d,]*(?:\.\d+)?\s*\)?)"  # noqa: RUF001
-    r"\s*(?:=|is|equals)\s*[$€£]?\s*(-?\d[\d,]*(?:\.\d+)?)(?!\s*[-+*/x×÷%]\s*\d)"  # noqa: RUF001
+    r"(?<![\w.*/+=-])((?:[$€£(]?\s*\d[\d,]*(?:\.\d+)?\s*[%)]?\s*[-+*/x×÷−]\s*){1,6}[$€£(]?\s*\d[\d,]*(?:\.\d+)?\s*\)?)"
+    r"\s*(?:=|is|equals)\s*[$€£]?\s*(-?\d[\d,]*(?:\.\d+)?)(?!\s*[-+*/x×÷%]\s*\d)"
 )
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[-+*/()]")
 _SLACK = 0.012
@@ -38,7 +38,7 @@ def _evaluate(text: str) -> float | None:
 
     `%` and unbalanced brackets are not understood: None.
     """
-    for written, plain in (("×", "*"), ("x", "*"), ("÷", "/"), ("−", "-"), (",", "")):  # noqa: RUF001
+    for written, plain in (("×", "*"), ("x", "*"), ("÷", "/"), ("−", "-"), (",", "")):
         text = text.replace(written, plain)
     if "%" in text or text.count("(") != text.count(")"):
         return None

@@ -4,6 +4,7 @@ The file says what wrote it and what it was fitted on, so that a service can ref
 `policy-0001.json`, `policy-0002.json`, ... stay as they were written; `current` holds the name of the one in use.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,14 @@ def fingerprint(cases: Sequence[Case], correct: Sequence[Sequence[bool]], seens:
     """The SHA-256 of training data: ids, labels and texts in order."""
     digest = sha256()
     for case, right, answers in zip(cases, correct, seens, strict=True):
-        row = [case.id, case.task_class, case.group, case.prompt, [int(one) for one in right], [one.text for one in answers]]
+        row = [
+            case.id,
+            case.task_class,
+            case.group,
+            case.prompt,
+            [int(one) for one in right],
+            [one.text for one in answers],
+        ]
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
 
@@ -135,7 +143,7 @@ def _check_stages(lesson: Lesson) -> None:
         stage = lesson.stages[stage_name(places)]
         missing = {STRONG, *map(str, heads)} - stage.heads.keys()
         if missing:
-            raise ValueError(f"stage {stage_name(places)!r} has no head {sorted(missing)[0]!r}")
+            raise ValueError(f"stage {stage_name(places)!r} has no head {min(missing)!r}")
 
 
 def _stage(body: Mapping[str, Any]) -> Stage:
@@ -166,7 +174,7 @@ def _course(body: Mapping[str, Any], places: int) -> Course:
 
 def _curve(body: Mapping[str, Any]) -> Curve:
     gains = tuple(_number(gain) for gain in body["gains"])
-    if not gains or any(left >= right for left, right in zip(gains, gains[1:], strict=False)):
+    if not gains or any(left >= right for left, right in itertools.pairwise(gains)):
         raise ValueError("a curve's gains do not rise")
     return Curve(gains, _numbers(body["dollars"], len(gains)))
 
@@ -275,7 +283,9 @@ def versions(folder: Path) -> tuple[list[str], str]:
         raise Misconfigured(f"there is no policy in {folder}; make one with `tierbus train`")
     current = _read(folder / CURRENT).strip()
     if current not in found:
-        raise Misconfigured(f"{folder / CURRENT} names {current!r}, which is not there; roll back to one of {', '.join(found)}")
+        raise Misconfigured(
+            f"{folder / CURRENT} names {current!r}, which is not there; roll back to one of {', '.join(found)}"
+        )
     return found, current
 
 
