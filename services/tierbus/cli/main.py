@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from tierbus.cli import audit, busadmin, demo, money, replay, report, tasks, trace, up
+from tierbus.cli import audit, busadmin, demo, money, replay, report, tasks, trace, train, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +25,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     tasks.cancel,
     tasks.tasks,
     trace.trace,
+    train.train,
     money.costs,
     money.tiers,
     report.report,

@@ -1,0 +1,1 @@
+"""What `tierbus train` says: its words on the terminal."""

@@ -1,0 +1,78 @@
+"""The sequence of least expected cost, where a right answer more is worth so many dollars.
+
+One number, `worth_usd`, carries the quality target: the higher, the more strong calls. Fitting finds the cheapest one that
+holds the target (`search`). `gain` is always P(strong right) - P(the answer at hand right) as the models see it then.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Step(Enum):
+    """What to do with the first answer."""
+
+    TAKE = "take"
+    SECOND = "second"
+    STRONG = "strong"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Expected dollars still to come, against a gain; linear between points, flat outside. `gains` rise."""
+
+    gains: tuple[float, ...]
+    dollars: tuple[float, ...]
+
+    def at(self, gain: float) -> float:
+        """The expected dollars at a gain."""
+        place = bisect_right(self.gains, gain)
+        if place == 0:
+            return self.dollars[0]
+        if place == len(self.gains):
+            return self.dollars[-1]
+        left, right = self.gains[place - 1], self.gains[place]
+        share = (gain - left) / (right - left)
+        return self.dollars[place - 1] + share * (self.dollars[place] - self.dollars[place - 1])
+
+
+@dataclass(frozen=True)
+class Course:
+    """Which cheap place is asked first, which may be asked second, and when to stop.
+
+    Args:
+        first: the place that is asked first.
+        second: the place that may be asked second, None where only one is.
+        worth_usd: dollars that one right answer more may cost.
+        costs_usd: mean dollars of a call by place, the strong one last.
+        after_prompt: expected dollars from the first answer on, against the gain that the prompt shows.
+        after_first: expected dollars from the second answer on, against the gain after the first.
+    """
+
+    first: int
+    second: int | None
+    worth_usd: float
+    costs_usd: tuple[float, ...]
+    after_prompt: Curve
+    after_first: Curve | None = None
+
+    def starts_cheap(self, gain: float) -> bool:
+        """Whether asking the first cheap model is expected to cost less than the strong call."""
+        return self.costs_usd[self.first] + self.after_prompt.at(gain) < self.costs_usd[-1]
+
+    def step(self, gain: float, *, usable: bool) -> Step:
+        """What to do with the first answer; one that a free check refused is not taken."""
+        strong_usd = self.costs_usd[-1]
+        take_usd = self.worth_usd * gain if usable else float("inf")
+        second_usd = (
+            self.costs_usd[self.second] + self.after_first.at(gain)
+            if self.second is not None and self.after_first is not None
+            else float("inf")
+        )
+        if take_usd <= min(strong_usd, second_usd):
+            return Step.TAKE
+        return Step.SECOND if second_usd < strong_usd else Step.STRONG
+
+    def takes(self, gain: float) -> bool:
+        """Whether the better of two cheap answers is taken rather than the strong model asked."""
+        return self.worth_usd * gain <= self.costs_usd[-1]

@@ -1,0 +1,167 @@
+"""Learning a policy from labelled answers: logistic regressions, calibrated out of fold, and a course for every class.
+
+numpy and scikit-learn are used here and in `search` only; what comes out needs neither.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+
+from tierbus.policy.features import Features, usable
+from tierbus.policy.learned import STRONG, Learned, Lesson, stage_name
+from tierbus.policy.model import REACH, Head, Stage, strangeness
+from tierbus.policy.moves import Case, Seen
+from tierbus.policy.reading import AGREE, Reader, read
+from tierbus.policy.search import Found, Outlook, search
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+LABELS = 300
+"""Labelled tasks that a class needs; with fewer, learned thresholds lose points and two cheap answers that agree do not."""
+SMALL = 700
+"""Below so many labels the margin is wider."""
+Z_SMALL = 1.0
+Z = 0.75
+"""Standard errors that are kept as a margin, below `SMALL` labels and from there on."""
+TRUST = 1.0
+"""Share of what was observed in the estimate of quality; the rest is what the models expect."""
+STRENGTH = 0.02
+"""Inverse strength of the penalty on weights (scikit-learn's C), of standardised features."""
+AGREE_WEIGHT = 3.0
+"""How much less agreement's weight is penalised than the others': it says more than all of them together."""
+FOLDS = 5
+_FLAT = 1e-9
+_STRANGE_AT = 99.5
+_STRANGE_SLACK = 2.0
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a user asks for: points of accuracy that may be lost (.01 is one), the margin in standard errors, the fold seed.
+
+    `z` None is the measured default: wider for classes with few labels.
+    """
+
+    target: float = 0.01
+    z: float | None = None
+    seed: int = 0
+
+
+def fit(
+    cases: Sequence[Case],
+    seens: Sequence[tuple[Seen, ...]],
+    correct: Sequence[Sequence[bool]],
+    models: Sequence[str] | None = None,
+    aim: Aim = Aim(),
+    reader: Reader = read,
+) -> Learned:
+    """A policy from tasks whose every answer on the ladder is known and judged, one lesson a class.
+
+    Args:
+        cases: the tasks.
+        seens: for each task the answer of every place, in the ladder's order.
+        correct: for each task, place by place, whether the answer was right.
+        models: names of the ladder's models; numbered without it.
+        aim: the quality target.
+        reader: makes the features; another one may keep what it made.
+
+    Raises:
+        ValueError: no task, or tasks with different numbers of answers.
+    """
+    if not cases or len({len(row) for row in seens} | {len(row) for row in correct}) != 1:
+        raise ValueError("every task needs an answer and a judgement for every place of the ladder")
+    names = tuple(models) if models is not None else tuple(f"place {at}" for at in range(len(seens[0])))
+    right = np.array(correct, dtype=bool)
+    lessons = {}
+    for name in sorted({case.task_class for case in cases}):
+        picked = [at for at, case in enumerate(cases) if case.task_class == name]
+        lessons[name] = _lesson([cases[at] for at in picked], [seens[at] for at in picked], right[picked], aim, reader)
+    return Learned(names, lessons, aim.target, reader)
+
+
+def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, aim: Aim, reader: Reader) -> Lesson:
+    usd = np.array([[one.cost_usd for one in row] for row in seens])
+    costs = tuple(usd.mean(axis=0).tolist())
+    groups = tuple(sorted({case.group for case in cases if case.group is not None}))
+    if len(cases) < LABELS or correct.shape[1] == 1:
+        return Lesson(len(cases), groups, costs)
+    rng = np.random.default_rng(aim.seed)
+    fold = rng.permutation(len(cases)) % FOLDS
+    stages: dict[str, Stage] = {}
+    gains: dict[tuple[int, ...], dict[int, Floats]] = {}
+    for places in _moments(correct.shape[1] - 1):
+        table = [reader(case, tuple(row[place] for place in places)) for case, row in zip(cases, seens, strict=True)]
+        stages[stage_name(places)], gains[places] = _stage(table, places, correct, fold)
+    found = _course(Outlook(gains, correct, usd, _usable(seens)), aim)
+    if found is None:
+        return Lesson(len(cases), groups, costs, stages)
+    return Lesson(len(cases), groups, costs, stages, found.course, found.quality, found.cost_share)
+
+
+def _moments(cheap: int) -> list[tuple[int, ...]]:
+    """Which places may have answered when a decision is due."""
+    pairs = [(one, other) for other in range(cheap) for one in range(other)]
+    return [(), *((place,) for place in range(cheap)), *pairs]
+
+
+def _usable(seens: list[tuple[Seen, ...]]) -> Bools:
+    return np.array([[usable(one) for one in row] for row in seens])
+
+
+def _course(outlook: Outlook, aim: Aim) -> Found | None:
+    if not outlook.usd[:, -1].sum() > 0:
+        return None
+    small = len(outlook.usd) < SMALL
+    z = aim.z if aim.z is not None else Z_SMALL if small else Z
+    return search(outlook, aim.target, z, TRUST)
+
+
+def _stage(
+    table: list[Features], places: tuple[int, ...], correct: Bools, fold: npt.NDArray[np.int64]
+) -> tuple[Stage, dict[int, Floats]]:
+    """The stage after these places, and the out-of-fold gains of the answers that may be taken then."""
+    names = tuple(sorted({name for row in table for name in row}))
+    raw = np.array([[row.get(name, 0.0) for name in names] for row in table])
+    means, scales = raw.mean(axis=0), raw.std(axis=0)
+    scales[scales < _FLAT] = 1.0
+    standard = (raw - means) / scales
+    values = np.clip(standard, -REACH, REACH)
+    weigh = np.array([AGREE_WEIGHT if name == AGREE else 1.0 for name in names])
+    heads, chances = {}, {}
+    for place in (-1, *(places or range(correct.shape[1] - 1))):
+        question = STRONG if place == -1 else str(place)
+        heads[question], chances[place] = _head(values, weigh, correct[:, place], fold)
+    odd = np.percentile([strangeness(row) for row in standard.tolist()], _STRANGE_AT)
+    stage = Stage(names, tuple(means.tolist()), tuple(scales.tolist()), float(odd) * _STRANGE_SLACK, heads)
+    return stage, {place: chances[-1] - found for place, found in chances.items() if place != -1}
+
+
+def _head(values: Floats, weigh: Floats, right: Bools, fold: npt.NDArray[np.int64]) -> tuple[Head, Floats]:
+    """A calibrated logistic regression, and what it says of tasks that it was not fitted on."""
+    if right.all() or not right.any():
+        share = (right.sum() + 1) / (len(right) + 2)
+        return Head((0.0,) * values.shape[1], float(np.log(share / (1 - share)))), np.full(len(right), share)
+    scaled = values * weigh
+    away = np.zeros(len(right))
+    for part in range(FOLDS):
+        away[fold == part] = _margins(scaled[fold != part], right[fold != part], scaled[fold == part])
+    platt = LogisticRegression(C=1e3).fit(away[:, None], right)
+    slope, shift = max(float(platt.coef_[0, 0]), 0.0), float(platt.intercept_[0])
+    whole = _regression().fit(scaled, right)
+    weights = slope * whole.coef_[0] * weigh
+    head = Head(tuple(weights.tolist()), slope * float(whole.intercept_[0]) + shift)
+    return head, 1 / (1 + np.exp(-(slope * away + shift)))
+
+
+def _margins(values: Floats, right: Bools, others: Floats) -> Floats:
+    if right.all() or not right.any():
+        return np.full(len(others), 3.0 if right.all() else -3.0)
+    return np.asarray(_regression().fit(values, right).decision_function(others))
+
+
+def _regression() -> LogisticRegression:
+    return LogisticRegression(C=STRENGTH, max_iter=300)

@@ -1,0 +1,275 @@
+"""The policy that learns: a model per task class that it was trained on, and rules for everything else.
+
+For a class with enough labels it follows the course that fitting chose. Where it saw nothing like a task (an unknown
+class or category, features far outside) it asks two cheap models and takes what they agree on, while that pays. In both
+cases the stop-loss of `guard` has the last word.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import sqrt
+
+from tierbus.policy.choose import Course, Step
+from tierbus.policy.features import agree, usable
+from tierbus.policy.guard import GATE, MARGIN, Agreement, Prices, Purse
+from tierbus.policy.model import Stage
+from tierbus.policy.moves import Ask, Case, Move, Seen, Take
+from tierbus.policy.reading import Reader, read
+
+STRONG = "strong"
+"""The head that says whether the strong model will be right; the others are named by place."""
+
+
+def stage_name(places: Sequence[int]) -> str:
+    """The stage after these places have answered: `prompt`, `0`, `0+1`."""
+    return "+".join(str(place) for place in sorted(places)) or "prompt"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often a place's answers were accepted in use: a Beta posterior from a flat prior. A reviewer's word, not truth."""
+
+    accepted: int = 0
+    rejected: int = 0
+
+    @property
+    def known(self) -> bool:
+        """Anything was counted."""
+        return self.accepted + self.rejected > 0
+
+    @property
+    def mean(self) -> float:
+        """The expected share of accepted answers."""
+        return (self.accepted + 1) / (self.accepted + self.rejected + 2)
+
+    @property
+    def error(self) -> float:
+        """The standard deviation of that share."""
+        return sqrt(self.mean * (1 - self.mean) / (self.accepted + self.rejected + 3))
+
+    def plus(self, other: "Rate") -> "Rate":
+        """Both counts together."""
+        return Rate(self.accepted + other.accepted, self.rejected + other.rejected)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is known of one task class.
+
+    Args:
+        rows: labelled tasks it was fitted on.
+        groups: categories seen; a task of another one is strange.
+        costs_usd: mean dollars of a call by place; zeros where no price was recorded.
+        stages: models by `stage_name`; empty without enough labels.
+        course: what to do; None where nothing cheaper than the strong model holds the target.
+        quality: expected difference to the strong model's accuracy, out of fold.
+        cost_share: expected dollars as a share of always asking the strong model, out of fold.
+        rates: accepted and rejected answers by place, from the ledger.
+    """
+
+    rows: int
+    groups: tuple[str, ...]
+    costs_usd: tuple[float, ...]
+    stages: Mapping[str, Stage] = field(default_factory=dict)
+    course: Course | None = None
+    quality: float = 0.0
+    cost_share: float = 1.0
+    rates: tuple[Rate, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What the models say after some answers: the best answer at hand, and what a strong call would add to it."""
+
+    place: int
+    gain: float
+    strange: bool
+
+
+@dataclass
+class Ledger:
+    """What a class's tasks showed in use, without labels."""
+
+    prices: Prices
+    purse: Purse = field(default_factory=Purse)
+    agreement: Agreement = field(default_factory=Agreement)
+
+
+class Learned:
+    """Fitted lessons, and what was counted since.
+
+    Args:
+        models: the ladder by name, cheapest first, the strong one last.
+        lessons: by task class.
+        target: points of accuracy (.01 is one) that may be lost against the strong model.
+        reader: makes the features; another one may keep what it made.
+    """
+
+    def __init__(
+        self, models: Sequence[str], lessons: Mapping[str, Lesson], target: float, reader: Reader = read
+    ) -> None:
+        self.models = tuple(models)
+        self.lessons = dict(lessons)
+        self.target = target
+        self._read = reader
+        self._strong = len(self.models) - 1
+        self._used: dict[str, Ledger] = {}
+        self._kept: dict[tuple[str, str], Gain] = {}
+
+    def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
+        """The next move; the strong model's answer is always taken."""
+        if any(one.place == self._strong for one in seen):
+            return Take(self._strong, "the strong model answered")
+        if not self._strong:
+            return Ask(0, "there is one model only")
+        lesson = self.lessons.get(case.task_class)
+        if lesson is None or not lesson.stages:
+            return self._untaught(case, seen, "no lesson for this class")
+        if lesson.course is None:
+            return Ask(self._strong, "nothing cheaper holds the target in this class")
+        at = self.gain(case, seen, lesson.course.first)
+        if at is None or at.strange:
+            return self._untaught(case, seen, "nothing like it was seen in training")
+        return self._taught(case, seen, lesson.course, at)
+
+    def learn(self, case: Case, seen: tuple[Seen, ...]) -> None:
+        """Count costs and agreement of a task that is done."""
+        used = self._ledger(case.task_class)
+        used.prices.see(seen)
+        strong_usd = used.prices.strong_usd(seen)
+        mean_usd = used.prices.usd(self._strong)
+        if mean_usd > 0:
+            used.purse.settle(sum(one.cost_usd for one in seen) / mean_usd, strong_usd / mean_usd)
+        cheap = [one for one in seen if one.place != self._strong]
+        if len(cheap) > 1:
+            used.agreement.asked += 1
+            used.agreement.agreed += agree(cheap[0], cheap[1])
+            used.agreement.skipped = 0
+        elif not cheap:
+            used.agreement.skipped += 1
+
+    def taught(self, rates: Mapping[str, Sequence[Rate]], costs_usd: Mapping[str, Sequence[float]]) -> "Learned":
+        """The policy with a reviewer's verdicts counted in its class table; its models and thresholds stay.
+
+        Args:
+            rates: accepted and rejected answers by class and place, added to those counted before.
+            costs_usd: mean dollars of a call by class and place; they fill in where none are known.
+        """
+        lessons = dict(self.lessons)
+        for name, counted in rates.items():
+            lesson = lessons.get(name, Lesson(0, (), (0.0,) * len(self.models)))
+            before = lesson.rates or (Rate(),) * len(self.models)
+            lessons[name] = replace(
+                lesson,
+                rates=tuple(one.plus(two) for one, two in zip(before, counted, strict=True)),
+                costs_usd=tuple(one or two for one, two in zip(lesson.costs_usd, costs_usd[name], strict=True)),
+            )
+        return Learned(self.models, lessons, self.target, self._read)
+
+    def fresh(self) -> "Learned":
+        """The same lessons, with nothing counted in use."""
+        again = Learned(self.models, self.lessons, self.target, self._read)
+        again._kept = self._kept
+        return again
+
+    def prepare(self, cases: Sequence[Case], seens: Sequence[tuple[Seen, ...]]) -> None:
+        """Work out all models' gains for tasks that will be played, and keep them by case id."""
+        for case, answers in zip(cases, seens, strict=True):
+            lesson = self.lessons.get(case.task_class)
+            for name in lesson.stages if lesson is not None else ():
+                places = [] if name == "prompt" else [int(place) for place in name.split("+")]
+                for first in range(self._strong) if not places else places[:1]:
+                    gain = self._gain(case, tuple(answers[place] for place in places), first)
+                    if gain is not None:
+                        self._kept[case.id, _key(name, first)] = gain
+
+    def score(self, case: Case, seen: tuple[Seen, ...]) -> float | None:
+        """What a strong call is expected to add to the first place's answer, or to those seen; None for unknown classes."""
+        at = self.gain(case, seen, seen[0].place if seen else 0)
+        return None if at is None else at.gain
+
+    def abstains(self, case: Case, seen: tuple[Seen, ...]) -> bool:
+        """Nothing was learned that this task can be judged by: the rules without labels decide."""
+        lesson = self.lessons.get(case.task_class)
+        if lesson is None or not lesson.stages:
+            return True
+        at = self.gain(case, seen, lesson.course.first if lesson.course is not None else 0)
+        return at is None or at.strange
+
+    def gain(self, case: Case, seen: tuple[Seen, ...], first: int) -> Gain | None:
+        """What the models say after these answers; `first` is the place that would be asked where none was. None: no model."""
+        kept = self._kept.get((case.id, _key(stage_name([one.place for one in seen]), first)))
+        return kept if kept is not None else self._gain(case, seen, first)
+
+    def _gain(self, case: Case, seen: tuple[Seen, ...], first: int) -> Gain | None:
+        lesson = self.lessons.get(case.task_class)
+        stage = lesson.stages.get(stage_name([one.place for one in seen])) if lesson is not None else None
+        if lesson is None or stage is None:
+            return None
+        features = self._read(case, seen)
+        chances = stage.chances(features)
+        places = [one.place for one in seen if usable(one)] or [one.place for one in seen] or [first]
+        best = max(places, key=lambda place: chances[str(place)])
+        other = case.group is not None and bool(lesson.groups) and case.group not in lesson.groups
+        return Gain(best, chances[STRONG] - chances[str(best)], other or stage.strange(features))
+
+    def _taught(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> Move:
+        if not seen:
+            if not course.starts_cheap(at.gain):
+                return Ask(self._strong, "the cheap model will hardly save anything")
+            return self._cheap(case, course.first, "the cheap model is expected to pay")
+        fine = any(usable(one) for one in seen)
+        if len(seen) == 1:
+            step = course.step(at.gain, usable=fine)
+            if step is Step.SECOND and course.second is not None:
+                return self._cheap(case, course.second, "a second cheap answer is expected to pay")
+            return Take(at.place, "likely right") if step is Step.TAKE else Ask(self._strong, "likely wrong")
+        if fine and course.takes(at.gain):
+            return Take(at.place, "likely right, with two answers seen")
+        return Ask(self._strong, "likely wrong, with two answers seen")
+
+    def _untaught(self, case: Case, seen: tuple[Seen, ...], why: str) -> Move:
+        """Two cheap answers that agree are taken, while asking for them pays."""
+        cheap = [one for one in seen if usable(one)]
+        if len(cheap) < len(seen):
+            return Ask(self._strong, f"{why}; a free check failed")
+        if len(seen) > 1:
+            if agree(seen[0], seen[1]):
+                return Take(seen[0].place, f"{why}; two cheap answers agree")
+            return Ask(self._strong, f"{why}; two cheap answers differ")
+        if seen:
+            return self._cheap(case, int(seen[0].place == 0), f"{why}; a second opinion")
+        if self._strong < 2 or not self._pair_pays(case):  # noqa: PLR2004 - two cheap models
+            return Ask(self._strong, f"{why}; two cheap models do not pay")
+        return self._cheap(case, 0, f"{why}; two cheap models are asked")
+
+    def _pair_pays(self, case: Case) -> bool:
+        used = self._ledger(case.task_class)
+        price = used.prices.share(0) + used.prices.share(1)
+        if used.prices.usd(self._strong) <= 0:
+            return True
+        lesson = self.lessons.get(case.task_class)
+        known = [rate for rate in lesson.rates[:2] if rate.known] if lesson is not None else []
+        if known and min(rate.mean + rate.error for rate in known) < price + MARGIN:
+            return False
+        return price < GATE and (used.agreement.pays(price) or used.agreement.due())
+
+    def _cheap(self, case: Case, place: int, why: str) -> Move:
+        """Ask a cheap place, unless the stop-loss forbids it."""
+        used = self._ledger(case.task_class)
+        stake = used.prices.share(place)
+        if used.prices.usd(self._strong) > 0 and not used.purse.allows(stake):
+            return Ask(self._strong, "the stop-loss: this class has cost more than the strong model alone")
+        return Ask(place, why)
+
+    def _ledger(self, task_class: str) -> Ledger:
+        used = self._used.get(task_class)
+        if used is None:
+            lesson = self.lessons.get(task_class)
+            known = lesson.costs_usd if lesson is not None else (0.0,) * len(self.models)
+            used = self._used[task_class] = Ledger(Prices(known))
+        return used
+
+
+def _key(stage: str, first: int) -> str:
+    return f"{stage}/{first}" if stage == "prompt" else stage

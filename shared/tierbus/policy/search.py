@@ -1,0 +1,143 @@
+"""Finding the course of a class: the cheapest way that held the quality target on tasks its models did not see.
+
+For every sequence of cheap places the worth of a right answer falls step by step from "nearly always strong". The walk ends
+where the out-of-fold difference to always-strong, less its margin, falls below the target; a setting further down that
+looks good again is luck. Numpy here: only fitting uses this.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+
+from tierbus.policy.choose import Course, Curve
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+WORTHS = np.geomspace(300, 0.3, 40)
+"""Values of one right answer more, in strong calls, from the safest."""
+_BINS = 8
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Out-of-fold gains of a class's tasks, by the places seen: `gains[()][first]`, `gains[(0,)][0]`, `gains[(0, 1)][place]`."""
+
+    gains: Mapping[tuple[int, ...], Mapping[int, Floats]]
+    correct: Bools
+    usd: Floats
+    usable: Bools
+
+
+@dataclass(frozen=True)
+class Found:
+    """A course with its expected difference to the strong model's accuracy, margin included, and its cost share."""
+
+    course: Course
+    quality: float
+    cost_share: float
+
+
+def search(outlook: Outlook, target: float, z: float, trust: float, dearest: float = 0.97) -> Found | None:
+    """The cheapest course that holds the target; None where none does for less than `dearest` of the strong cost.
+
+    Args:
+        outlook: what the models say about tasks they were not fitted on, and what came of these.
+        target: accuracy that may be lost, .01 is one point.
+        z: standard errors of the difference that are kept as a margin.
+        trust: share of the observed difference in the estimate; the rest is what the calibrated models expect, which varies less.
+        dearest: share of the strong model's dollars that a course may cost.
+    """
+    strong_usd = outlook.usd[:, -1].sum()
+    best: Found | None = None
+    for sequence in _sequences(outlook.correct.shape[1] - 1):
+        for worth in WORTHS:
+            course, gained, expected, usd = _try(outlook, sequence, worth * strong_usd / len(outlook.usd))
+            estimate = trust * gained.mean() + (1 - trust) * expected.mean()
+            margin = z * max(float(gained.std()), 1e-3) / np.sqrt(len(gained))
+            if estimate - margin < -target:
+                break
+            share = float(usd.sum() / strong_usd)
+            if share < min(dearest, best.cost_share if best is not None else 1.0):
+                best = Found(course, float(estimate), share)
+    return best
+
+
+def _sequences(cheap: int) -> Iterator[tuple[int, ...]]:
+    for length in (1, 2):
+        yield from permutations(range(cheap), length)
+
+
+def _try(outlook: Outlook, sequence: tuple[int, ...], worth_usd: float) -> tuple[Course, Floats, Floats, Floats]:
+    """The course at this worth, and task by task: the accuracy gained, the accuracy expected, the dollars spent."""
+    first, second = sequence[0], sequence[1] if len(sequence) > 1 else None
+    costs = outlook.usd.mean(axis=0)
+    strong_usd = float(costs[-1])
+    prompt_gain, first_gain = outlook.gains[()][first], outlook.gains[(first,)][first]
+    after_first, second_usd, two = None, np.full(len(first_gain), np.inf), None
+    if second is not None:
+        two = _two(outlook, sequence)
+        after_first = curve(first_gain, np.minimum(worth_usd * two[1], strong_usd))
+        second_usd = costs[second] + _at(after_first, first_gain)
+    take_usd = np.where(outlook.usable[:, first], worth_usd * first_gain, np.inf)
+    best_usd = np.minimum(np.minimum(take_usd, second_usd), strong_usd)
+    after_prompt = curve(prompt_gain, best_usd)
+    course = Course(first, second, worth_usd, tuple(costs.tolist()), after_prompt, after_first)
+    cheap = costs[first] + _at(after_prompt, prompt_gain) < strong_usd
+    takes = cheap & (take_usd <= np.minimum(strong_usd, second_usd))
+    asks = cheap & ~takes & (second_usd < strong_usd)
+    return course, *_outcome(outlook, sequence, worth_usd, (cheap, takes, asks), two)
+
+
+def _two(outlook: Outlook, sequence: tuple[int, ...]) -> tuple[npt.NDArray[np.int64], Floats]:
+    """The better of two cheap answers by place, and its gain; an unusable one only where both are."""
+    places = sorted(sequence)
+    gains = np.stack([outlook.gains[tuple(places)][place] for place in places])
+    usable = outlook.usable[:, places].T
+    judged = np.where(usable | ~usable.any(axis=0), gains, np.inf)
+    picked = judged.argmin(axis=0)
+    every = np.arange(gains.shape[1])
+    gain = np.where(usable.any(axis=0), gains[picked, every], np.inf)
+    return np.array(places)[picked], gain
+
+
+def _outcome(
+    outlook: Outlook,
+    sequence: tuple[int, ...],
+    worth_usd: float,
+    masks: tuple[Bools, Bools, Bools],
+    two: tuple[npt.NDArray[np.int64], Floats] | None,
+) -> tuple[Floats, Floats, Floats]:
+    cheap, takes, asks = masks
+    correct, first = outlook.correct.astype(float), sequence[0]
+    gained, expected = np.zeros(len(correct)), np.zeros(len(correct))
+    gained[takes] = (correct[:, first] - correct[:, -1])[takes]
+    expected[takes] = -outlook.gains[(first,)][first][takes]
+    usd = np.where(cheap, outlook.usd[:, first], 0.0)
+    strong = ~takes
+    if two is not None:
+        place, gain = two
+        kept = asks & (worth_usd * gain <= outlook.usd[:, -1].mean())
+        gained[kept] = (correct[np.arange(len(correct)), place] - correct[:, -1])[kept]
+        expected[kept] = -gain[kept]
+        usd[asks] += outlook.usd[asks, sequence[1]]
+        strong &= ~kept
+    usd[strong] += outlook.usd[strong, -1]
+    return gained, expected, usd
+
+
+def curve(gains: Floats, dollars: Floats) -> Curve:
+    """Mean dollars in bins of equally many tasks, along the gain."""
+    order = np.argsort(gains, kind="stable")
+    points: dict[float, float] = {}
+    for part in np.array_split(order, _BINS):
+        if len(part):
+            points[float(gains[part].mean())] = float(dollars[part].mean())
+    return Curve(tuple(points), tuple(points.values()))
+
+
+def _at(found: Curve, gains: Floats) -> Floats:
+    return np.interp(gains, found.gains, found.dollars)

@@ -1,0 +1,317 @@
+"""A policy as one JSON file, and a folder with numbered versions of it.
+
+The file says what wrote it and what it was fitted on, so that a service can refuse one that does not fit. In a folder,
+`policy-0001.json`, `policy-0002.json`, ... stay as they were written; `current` holds the name of the one in use.
+"""
+
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from tierbus.errors import Misconfigured
+from tierbus.policy.choose import Course, Curve
+from tierbus.policy.learned import STRONG, Learned, Lesson, Rate, stage_name
+from tierbus.policy.model import Head, Stage
+from tierbus.policy.moves import Case, Seen
+
+FORMAT = "tierbus-policy"
+SCHEMA_VERSION = 1
+"""Goes up when the file's form or the meaning of a feature changes: a file of another version is refused."""
+CURRENT = "current"
+_NAME = re.compile(r"policy-(\d{4,})\.json", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where a policy comes from.
+
+    Args:
+        trained_at: Unix seconds.
+        fingerprint: SHA-256 of the training data.
+        rows: labelled tasks in it.
+        ledger_until: up to when (Unix seconds) the ledger's verdicts are counted in it.
+    """
+
+    trained_at: float
+    fingerprint: str
+    rows: int
+    ledger_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A policy with its origin."""
+
+    policy: Learned
+    made: Made
+
+
+def fingerprint(cases: Sequence[Case], correct: Sequence[Sequence[bool]], seens: Sequence[tuple[Seen, ...]]) -> str:
+    """The SHA-256 of training data: ids, labels and texts in order."""
+    digest = sha256()
+    for case, right, answers in zip(cases, correct, seens, strict=True):
+        row = [
+            case.id,
+            case.task_class,
+            case.group,
+            case.prompt,
+            [int(one) for one in right],
+            [one.text for one in answers],
+        ]
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
+
+
+def dump(policy: Learned, made: Made) -> str:
+    """The text of the file."""
+    body = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "made": asdict(made),
+        "models": list(policy.models),
+        "target": policy.target,
+        "classes": {name: asdict(lesson) for name, lesson in sorted(policy.lessons.items())},
+    }
+    return json.dumps(body, allow_nan=False) + "\n"
+
+
+def parse(text: str, where: str) -> Stored:
+    """The policy that a file's text holds.
+
+    Raises:
+        Misconfigured: it is no policy file, of another schema version, or a part of it does not fit.
+    """
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Misconfigured(f"{where} is no policy: not JSON: {error}") from None
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise Misconfigured(f"{where} is no policy: its format is not {FORMAT!r}; write one with `tierbus train`")
+    if body.get("schema_version") != SCHEMA_VERSION:
+        raise Misconfigured(
+            f"{where} has schema_version {body.get('schema_version')!r}, this release reads {SCHEMA_VERSION}; train again"
+        )
+    try:
+        return _stored(body)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Misconfigured(f"{where} is damaged: {type(error).__name__}: {error}; train again or roll back") from None
+
+
+def _stored(body: dict[str, Any]) -> Stored:
+    models = tuple(_text(name) for name in body["models"])
+    if not models or len(set(models)) < len(models):
+        raise ValueError(f"models {models!r} are none or not distinct")
+    lessons = {_text(name): _lesson(lesson, len(models)) for name, lesson in body["classes"].items()}
+    return Stored(Learned(models, lessons, _number(body["target"])), Made(**body["made"]))
+
+
+def _lesson(body: Mapping[str, Any], places: int) -> Lesson:
+    stages = {name: _stage(stage) for name, stage in body["stages"].items()}
+    course = None if body["course"] is None else _course(body["course"], places)
+    lesson = Lesson(
+        rows=int(body["rows"]),
+        groups=tuple(_text(name) for name in body["groups"]),
+        costs_usd=_numbers(body["costs_usd"], places),
+        stages=stages,
+        course=course,
+        quality=_number(body["quality"]),
+        cost_share=_number(body["cost_share"]),
+        rates=tuple(Rate(int(rate["accepted"]), int(rate["rejected"])) for rate in body["rates"]),
+    )
+    if lesson.rates and len(lesson.rates) != places:
+        raise ValueError(f"rates of {len(lesson.rates)} places, there are {places}")
+    _check_stages(lesson)
+    return lesson
+
+
+def _check_stages(lesson: Lesson) -> None:
+    """Every stage that the course comes to is there, with the heads that it reads."""
+    course = lesson.course
+    if course is None:
+        return
+    needed = [((), {course.first}), ((course.first,), {course.first})]
+    if course.second is not None:
+        both = (course.first, course.second)
+        needed.append((both, set(both)))
+    for places, heads in needed:
+        stage = lesson.stages[stage_name(places)]
+        missing = {STRONG, *map(str, heads)} - stage.heads.keys()
+        if missing:
+            raise ValueError(f"stage {stage_name(places)!r} has no head {min(missing)!r}")
+
+
+def _stage(body: Mapping[str, Any]) -> Stage:
+    names = tuple(_text(name) for name in body["names"])
+    scales = _numbers(body["scales"], len(names))
+    if any(scale <= 0 for scale in scales):
+        raise ValueError("a scale is not above 0")
+    heads = {
+        name: Head(_numbers(head["weights"], len(names)), _number(head["bias"])) for name, head in body["heads"].items()
+    }
+    return Stage(names, _numbers(body["means"], len(names)), scales, _number(body["limit"]), heads)
+
+
+def _course(body: Mapping[str, Any], places: int) -> Course:
+    course = Course(
+        first=int(body["first"]),
+        second=None if body["second"] is None else int(body["second"]),
+        worth_usd=_number(body["worth_usd"]),
+        costs_usd=_numbers(body["costs_usd"], places),
+        after_prompt=_curve(body["after_prompt"]),
+        after_first=None if body["after_first"] is None else _curve(body["after_first"]),
+    )
+    cheap = [place for place in (course.first, course.second) if place is not None]
+    if len(set(cheap)) < len(cheap) or not all(0 <= place < places - 1 for place in cheap):
+        raise ValueError(f"course over places {cheap!r} of {places}")
+    return course
+
+
+def _curve(body: Mapping[str, Any]) -> Curve:
+    gains = tuple(_number(gain) for gain in body["gains"])
+    if not gains or any(left >= right for left, right in itertools.pairwise(gains)):
+        raise ValueError("a curve's gains do not rise")
+    return Curve(gains, _numbers(body["dollars"], len(gains)))
+
+
+def _numbers(values: Sequence[Any], count: int) -> tuple[float, ...]:
+    if len(values) != count:
+        raise ValueError(f"{len(values)} numbers where {count} belong")
+    return tuple(_number(value) for value in values)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def load(path: Path, models: Sequence[str] | None = None) -> Learned:
+    """The policy of a file, or the one in use in a folder of versions.
+
+    Args:
+        path: the file or the folder.
+        models: the ladder that it must be for; any without it.
+
+    Raises:
+        Misconfigured: it cannot be read, is no policy of this release, or is for other models.
+    """
+    return stored(path, models).policy
+
+
+def stored(path: Path, models: Sequence[str] | None = None) -> Stored:
+    """As `load`, with the policy's origin."""
+    if path.is_dir():
+        path = path / versions(path)[1]
+    found = parse(_read(path), str(path))
+    if models is not None and tuple(models) != found.policy.models:
+        raise Misconfigured(
+            f"{path} was trained for the models {', '.join(found.policy.models)}, not for {', '.join(models)}; train for these"
+        )
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"policy {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def save(path: Path, policy: Learned, made: Made) -> None:
+    """Write one file; it is there whole or not at all.
+
+    Raises:
+        Misconfigured: it cannot be written.
+    """
+    _write(path, dump(policy, made))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".part-{path.name}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def add(folder: Path, policy: Learned, made: Made) -> Path:
+    """Keep a policy as the folder's next version and put it into use; its file.
+
+    Raises:
+        Misconfigured: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(f"{folder} cannot be made: {error.strerror or error}") from None
+    last = max((_number_of(name) for name in names(folder)), default=0)
+    path = folder / f"policy-{last + 1:04d}.json"
+    save(path, policy, made)
+    _write(folder / CURRENT, path.name + "\n")
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    """The versions in a folder, oldest first."""
+    found = [path.name for path in folder.iterdir() if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(found, key=_number_of)
+
+
+def versions(folder: Path) -> tuple[list[str], str]:
+    """The versions in a folder, oldest first, and the one in use.
+
+    Raises:
+        Misconfigured: there is none, or `current` names one that is not there.
+    """
+    found = names(folder)
+    if not found:
+        raise Misconfigured(f"there is no policy in {folder}; make one with `tierbus train`")
+    current = _read(folder / CURRENT).strip()
+    if current not in found:
+        raise Misconfigured(
+            f"{folder / CURRENT} names {current!r}, which is not there; roll back to one of {', '.join(found)}"
+        )
+    return found, current
+
+
+def roll_back(folder: Path, number: int | None = None) -> str:
+    """Put an earlier version into use: the one of this number, or the one before the current one; its name.
+
+    Raises:
+        Misconfigured: there is no such version.
+    """
+    if number is None:
+        found, current = versions(folder)
+        place = found.index(current)
+        if not place:
+            raise Misconfigured(f"{current} is the oldest policy in {folder}: there is none before it")
+        name = found[place - 1]
+    else:
+        found = names(folder)
+        wanted = [name for name in found if _number_of(name) == number]
+        if not wanted:
+            raise Misconfigured(f"there is no version {number} in {folder}; there are {', '.join(found) or 'none'}")
+        name = wanted[0]
+    parse(_read(folder / name), str(folder / name))
+    _write(folder / CURRENT, name + "\n")
+    return name
+
+
+def _number_of(name: str) -> int:
+    found = _NAME.fullmatch(name)
+    return int(found.group(1)) if found else 0

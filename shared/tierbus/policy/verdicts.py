@@ -1,0 +1,70 @@
+"""Labels from the ledger of finished tasks: what reviewers accepted and rejected. A reviewer's word, not truth.
+
+A rejected attempt counts as a wrong answer of its model, an accepted one as a right one; attempts that gave no answer
+(provider away, budget, cancelled) count as nothing. Results carry no prompts, so these labels change the class table
+only: how often a place's answers are accepted, and what they cost.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tierbus.contracts import NANO, Attempt, Outcome, Result, VerdictKind
+from tierbus.policy.learned import Rate
+
+GENERAL = "general"
+"""The class of a result that names none."""
+_ANSWERS = frozenset({Outcome.ANSWERED, Outcome.TRUNCATED, Outcome.INVALID, Outcome.REFUSED})
+
+
+@dataclass
+class Tally:
+    """What was counted: rates and dollars by class and place, verdicts by rung, attempts whose model is on no place."""
+
+    rates: dict[str, list[Rate]] = field(default_factory=dict)
+    spent_usd: dict[str, list[float]] = field(default_factory=dict)
+    rungs: Counter[str] = field(default_factory=Counter)
+    elsewhere: int = 0
+    results: int = 0
+    until: float = 0.0
+
+    def costs_usd(self, task_class: str) -> tuple[float, ...]:
+        """Mean dollars of an attempt by place; 0 where there was none."""
+        pairs = zip(self.spent_usd[task_class], self.rates[task_class], strict=True)
+        return tuple(usd / (rate.accepted + rate.rejected) if rate.known else 0.0 for usd, rate in pairs)
+
+
+def tally(results: Iterable[Result], models: Sequence[str], after: float = 0.0) -> Tally:
+    """Count the attempts of finished tasks.
+
+    Args:
+        results: finished tasks.
+        models: the ladder; a name may be a model's or a tier's.
+        after: results up to this time (Unix seconds) were counted before and are left out.
+    """
+    counted = Tally(until=after)
+    for result in results:
+        if result.at <= after:
+            continue
+        counted.results += 1
+        counted.until = max(counted.until, result.at)
+        name = str(getattr(result, "task_class", GENERAL) or GENERAL)
+        for step in result.steps:
+            for attempt in step.attempts:
+                _count(counted, name, attempt, models)
+    return counted
+
+
+def _count(counted: Tally, name: str, attempt: Attempt, models: Sequence[str]) -> None:
+    if attempt.outcome not in _ANSWERS:
+        return
+    place = next((at for at, model in enumerate(models) if model in (attempt.model, str(attempt.tier))), None)
+    if place is None:
+        counted.elsewhere += 1
+        return
+    accepted = attempt.verdict.kind is VerdictKind.ACCEPT
+    rates = counted.rates.setdefault(name, [Rate()] * len(models))
+    rates[place] = rates[place].plus(Rate(int(accepted), int(not accepted)))
+    spent = counted.spent_usd.setdefault(name, [0.0] * len(models))
+    spent[place] += attempt.cost_nano_usd / NANO
+    counted.rungs[f"{attempt.verdict.rung}: {'accepted' if accepted else 'rejected'}"] += 1
