@@ -12,8 +12,11 @@ from tests.flow.test_kill import kill
 from tests.scenarios import write
 
 from tierbus.bus.client import Client, client
+from tierbus.cli.explained import Material, explained, material
 from tierbus.cli.stack import Stack
 from tierbus.contracts import Result, TaskRouted, run_id
+from tierbus.pricing.explain import Saving
+from tierbus.tiers.catalog import load
 
 CLASSES = """
 classes:
@@ -106,6 +109,22 @@ def test_the_same_task_again_has_the_answer_without_a_call(sharing: Lab) -> None
     assert second.decision is not None
     assert second.decision.decided_by == "cache"
     assert "the answer of task 'one' from" in second.decision.cause
+
+
+def test_the_bill_says_what_the_shared_answers_saved(sharing: Lab) -> None:
+    first, *others = (sharing.result(task(f"t-{n}", "Translate: explained."), "explained") for n in range(3))
+
+    async def work() -> Material:
+        async with client(sharing.stack.settings) as bus:
+            return await material(bus, "explained", 0.0)
+
+    found = explained(asyncio.run(work()), load("default"))
+
+    assert first.baseline is not None
+    assert [result.cached_from for result in others] == [first.run] * 2
+    assert found.savings[Saving.RESULT_CACHE] == 2 * (first.baseline.cost_nano_usd or 0) > 0
+    assert found.baseline_nano_usd == 3 * (first.baseline.cost_nano_usd or 0)
+    assert (found.spent_nano_usd, found.rest_nano_usd) == (first.cost_nano_usd, 0)
 
 
 def test_another_tenant_and_a_wish_for_a_new_answer_pay_for_themselves(sharing: Lab) -> None:
