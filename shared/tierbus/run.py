@@ -158,6 +158,11 @@ class Run(Model):
         """Whether it waits for another run's answer."""
         return self.live and self.shared is not None and self.shared.follows is not None
 
+    @property
+    def ended_at_once(self) -> bool:
+        """Whether it had another run's answer when it was opened, so that the router ended it."""
+        return self.cached is not None and self.shared is None
+
     def awaits(self, step: str, attempt: int) -> bool:
         """Whether this attempt is the one the run waits for."""
         state = self.steps.get(step)

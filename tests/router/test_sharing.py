@@ -8,7 +8,7 @@ from tests.parts import Parts
 
 from tierbus.cache.rules import CacheRules
 from tierbus.classes import Classes, ClassRules
-from tierbus.contracts import Message, Result, StepReleased, Task, TaskRouted, TaskStatus, TimerSet, run_id
+from tierbus.contracts import Message, Result, StepReleased, Task, TaskRouted, TaskStatus, TimerDue, TimerSet, run_id
 from tierbus.errors import Rejected
 from tierbus.executor.app import Executor
 from tierbus.reviewer.app import Reviewer
@@ -46,6 +46,10 @@ class Bench:
         delivery = Delivery(step.subject, "WORK", 8, 1, time.time())
         [executed] = await self.executor.handlers[StepReleased](step, delivery)
         return list(await self.reviewer.handlers[type(executed)](executed, delivery))
+
+    async def due(self, due: TimerDue) -> list[Message]:
+        """What is said when a run's timer rings, or its leader ended."""
+        return list(await self.reviewer.handlers[TimerDue](due, Delivery(due.subject, "WORK", 9, 1, time.time())))
 
     def run(self, name: str, tenant: str = "acme") -> Run:
         return self.parts.store.states[run_id(tenant, name)][0]
@@ -127,6 +131,60 @@ async def test_a_cancelled_leaders_followers_are_told() -> None:
     said = await bench.parts.runs.close(run_id("acme", "t-1"), TaskStatus.CANCELLED, "because")
 
     assert [message.kind for message in said][-2:] == ["result", "timer-due"]
+
+
+async def test_a_follower_that_is_woken_ends_with_the_answer() -> None:
+    bench = Bench()
+    first = await bench.publish("t-1")
+    await bench.publish("t-2")
+    [woken] = [message for message in await bench.work(first) if isinstance(message, TimerDue)]
+
+    [result] = await bench.due(woken)
+
+    assert isinstance(result, Result)
+    assert (result.task, result.cached_from, result.cost_nano_usd) == ("t-2", run_id("acme", "t-1"), 0)
+
+
+async def test_a_follower_that_is_woken_by_a_failed_leader_is_done_and_has_its_own_bill() -> None:
+    bench = Bench()
+    await bench.publish("t-1")
+    await bench.publish("t-2")
+    said = await bench.parts.runs.close(run_id("acme", "t-1"), TaskStatus.CANCELLED, "because")
+    [woken] = [message for message in said if isinstance(message, TimerDue)]
+
+    *_, result = await bench.work(await bench.due(woken))
+
+    assert isinstance(result, Result)
+    assert (result.task, result.cached_from, result.status) == ("t-2", None, "succeeded")
+    assert result.cost_nano_usd > 0
+
+
+async def test_a_follower_whose_timer_rings_while_the_leader_works_waits_on() -> None:
+    bench = Bench()
+    await bench.publish("t-1")
+    await bench.publish("t-2")
+    waits = bench.run("t-2")
+    revision = await bench.parts.store.revision(waits.id)
+    await bench.parts.store.write(waits.model_copy(update={"timer_at": time.time() - 1}), revision)
+
+    [timer] = await bench.due(TimerDue(run=waits.id))
+
+    assert isinstance(timer, TimerSet)
+    assert timer.due_at == bench.run("t-2").timer_at > time.time()
+
+
+async def test_a_follower_past_its_own_deadline_expires_though_its_leader_works() -> None:
+    bench = Bench()
+    await bench.publish("t-1")
+    await bench.publish("t-2", deadline_at=time.time() + 3600)
+    waits = bench.run("t-2")
+    revision = await bench.parts.store.revision(waits.id)
+    await bench.parts.store.write(waits.model_copy(update={"deadline_at": time.time() - 1}), revision)
+
+    *_, result = await bench.due(TimerDue(run=waits.id))
+
+    assert isinstance(result, Result)
+    assert (result.status, bench.run("t-1").live) == ("expired", True)
 
 
 async def test_an_answer_by_reference_is_handed_on_by_reference() -> None:

@@ -47,11 +47,10 @@ def _beside(run: Run, lead: Lead, rules: CacheRules) -> Choice:
 
 
 def usable(leader: Run) -> bool:
-    """Whether a run has an answer for others: its own one, with every step accepted."""
+    """Whether a run has an answer for others, with every step accepted; one that was taken over has no step and is not handed on."""
     last = leader.last_step
     return (
         leader.status is TaskStatus.SUCCEEDED
-        and leader.cached is None
         and last is not None
         and last.output is not None
         and all(state.status is StepStatus.ACCEPTED for state in leader.steps.values())
