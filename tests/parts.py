@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from tierbus.cache.reuse import Reuse
 from tierbus.ledger.desk import Desk
 from tierbus.runs import Runs
-from tierbus.testing.memory import MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
+from tierbus.testing.memory import MemoryAnswers, MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
 from tierbus.testing.scripted import Script, ScriptedModels
 from tierbus.tiers.catalog import Catalog, load
 
@@ -19,8 +20,10 @@ class Parts:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     outputs: MemoryOutputs = field(default_factory=MemoryOutputs)
     texts: MemoryTexts = field(default_factory=MemoryTexts)
+    answers: MemoryAnswers = field(default_factory=MemoryAnswers)
 
     def __post_init__(self) -> None:
         self.models = ScriptedModels(self.script)
-        self.runs = Runs(self.store, self.ledger)
+        self.runs = Runs(self.store, self.ledger, followers=self.answers.followers)
+        self.reuse = Reuse(self.runs, self.answers, "set-up")
         self.desk = Desk(self.catalog, self.models, self.ledger, self.outputs)

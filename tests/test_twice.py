@@ -8,6 +8,8 @@ import pytest
 
 from tests.parts import Parts
 from tests.plans import NOW, RUN, new_run
+from tierbus.cache.rules import CacheRules
+from tierbus.classes import Classes, ClassRules
 from tierbus.contracts import (
     CancelRequested,
     Message,
@@ -63,10 +65,13 @@ class Bench:
         self.parts = Parts(answers)
         self.told: list[Message] = []
         parts = self.parts
-        self.router = Router(parts.runs, parts.texts, parts.desk, parts.catalog).service()
+        sharing = Classes(classes={"shared": ClassRules(cache=CacheRules(ttl_s=60.0))})
+        self.router = Router(
+            parts.runs, parts.texts, parts.desk, parts.catalog, classes=sharing, reuse=parts.reuse
+        ).service()
         self.planner = Planner(parts.runs, parts.texts, parts.desk, parts.catalog).service()
         self.executor = Executor(parts.runs, parts.texts, parts.desk, parts.catalog, self._tell).service()
-        self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog)).service()
+        self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog), parts.reuse).service()
 
     async def _tell(self, message: Message) -> None:
         self.told.append(message)
@@ -82,6 +87,8 @@ class Bench:
             list(self.parts.ledger.records),
             dict(self.parts.outputs.kept),
             len(self.parts.models.asked),
+            dict(self.parts.answers.leads),
+            {leader: list(waiting) for leader, waiting in self.parts.answers.waiting.items()},
         )
 
 
@@ -124,14 +131,59 @@ async def _due(bench: Bench) -> tuple[Service, Message]:
     return bench.reviewer, TimerDue(run=RUN)
 
 
+SHARED = Task(id="t-1", task_class="shared", prompt="Translate this.")
+
+
+async def _task_that_leads(bench: Bench) -> tuple[Service, Message]:
+    return bench.router, SHARED
+
+
+async def _task_that_waits(bench: Bench) -> tuple[Service, Message]:
+    await bench.hear(bench.router, SHARED.model_copy(update={"id": "t-0"}))
+    return bench.router, SHARED
+
+
+async def _answer(bench: Bench, task: Task) -> list[Message]:
+    """Do a task to its end; what is said then."""
+    step = released(await bench.hear(bench.router, task))
+    [executed] = await bench.hear(bench.executor, step)
+    return await bench.hear(bench.reviewer, executed)
+
+
+async def _task_that_is_answered(bench: Bench) -> tuple[Service, Message]:
+    await _answer(bench, SHARED.model_copy(update={"id": "t-0"}))
+    return bench.router, SHARED
+
+
+async def _due_when_the_leader_ended(bench: Bench) -> tuple[Service, Message]:
+    step = released(await bench.hear(bench.router, SHARED.model_copy(update={"id": "t-0"})))
+    await bench.hear(bench.router, SHARED)
+    [executed] = await bench.hear(bench.executor, step)
+    [woken] = [message for message in await bench.hear(bench.reviewer, executed) if isinstance(message, TimerDue)]
+    return bench.reviewer, woken
+
+
+async def _due_when_the_leader_was_cancelled(bench: Bench) -> tuple[Service, Message]:
+    await bench.hear(bench.router, SHARED.model_copy(update={"id": "t-0"}))
+    await bench.hear(bench.router, SHARED)
+    cancel = CancelRequested(tenant="acme", run=run_id("acme", "t-0"))
+    [woken] = [message for message in await bench.hear(bench.router, cancel) if isinstance(message, TimerDue)]
+    return bench.reviewer, woken
+
+
 SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "task": _task,
+    "task that leads": _task_that_leads,
+    "task that waits": _task_that_waits,
+    "task that is answered by another": _task_that_is_answered,
     "cancel-requested": _cancel,
     "cancel-requested before the task": _cancel_before_the_task,
     "plan-requested": _plan,
     "step-released": _step,
     "step-executed": _executed,
     "timer-due": _due,
+    "timer-due when the leader ended": _due_when_the_leader_ended,
+    "timer-due when the leader was cancelled": _due_when_the_leader_was_cancelled,
 }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from tierbus.cache.rules import CacheRules
 from tierbus.contracts import TASK_CLASS, Model, explain
 from tierbus.errors import Misconfigured
 
@@ -20,6 +21,8 @@ OTHERS = "*"
 
 class ClassRules(Model):
     """The rules of one class; what is not said is off."""
+
+    cache: CacheRules | None = None
 
 
 class Classes(Model):

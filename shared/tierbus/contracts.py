@@ -137,10 +137,11 @@ class Expects(Model):
 
 
 class Hints(Model):
-    """What the publisher knows better than the router."""
+    """What the publisher knows better than the router; `fresh` asks for a new answer where an earlier one would do."""
 
     tier: Tier | None = None
     route: Route | None = None
+    fresh: bool = False
 
 
 class Message(Model):
@@ -384,15 +385,20 @@ class TimerSet(Message):
 
 
 class TimerDue(Message):
-    """A run's timer rang: something in it may have taken too long."""
+    """A run's timer rang: something in it may have taken too long, or the run `after` that it waits for has ended."""
 
     kind: ClassVar[str] = "timer-due"
     pattern: ClassVar[str] = "tierbus.due.{run}"
     run: str
+    after: str | None = None
 
     @property
     def subject(self) -> str:
         return f"tierbus.due.{self.run}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.after}" if self.after else self.subject
 
 
 class Decision(Model):
@@ -405,7 +411,7 @@ class Decision(Model):
     confidence: float = Field(ge=0, le=1)
     cause: str
     scores: dict[str, float] = Field(default_factory=dict)
-    decided_by: Literal["hint", "rules", "scorer", "model", "policy"] = "rules"
+    decided_by: Literal["hint", "rules", "scorer", "model", "cache", "policy"] = "rules"
 
 
 class Inputs(Model):
@@ -572,7 +578,10 @@ class TierCost(Model):
 
 
 class Result(Event):
-    """How a task ended, once per run, on `tierbus.event.<tenant>.<run>.result`."""
+    """How a task ended, once per run, on `tierbus.event.<tenant>.<run>.result`.
+
+    `cached_from` is the run whose answer this is, where none was made: then it cost nothing, and `baseline` is that run's.
+    """
 
     kind: ClassVar[str] = "result"
     pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.result"
@@ -599,6 +608,7 @@ class Result(Event):
     submitted_at: float = 0.0
     repaired: bool = False
     fallback: str | None = None
+    cached_from: str | None = None
     routed: Leg | None = None
     planned: Leg | None = None
     trace_id: str | None = None

@@ -30,6 +30,12 @@ CLOSE_GRACE_S = 10.0
 STATE_TTL_S = 7 * 24 * 3600.0
 """Final states are kept this long: the idempotency horizon of a task id."""
 BLOB_TTL_S = STATE_TTL_S + 24 * 3600.0
+CACHE_TTL_S = 4 * 24 * 3600.0
+"""An answer is used for others no longer than this after its end: its text, kept `BLOB_TTL_S`, must outlive their results."""
+LEAD_OPENED_S = 300.0
+"""A run that answers for others and has no state after this long is not waited for: longer than one call may take."""
+FOLLOW_S = 60.0
+"""How often a run that waits for another's answer looks for itself; it is woken at once where nobody died."""
 EVENT_AGE_S = 72 * 3600.0
 DEAD_AGE_S = 30 * 24 * 3600.0
 TENANT_DEPTH = 100_000

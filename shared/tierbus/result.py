@@ -10,6 +10,7 @@ from tierbus.contracts import (
     Baseline,
     CallRecorded,
     CallStatus,
+    Content,
     Result,
     Role,
     StepReport,
@@ -45,7 +46,6 @@ def so_far(run: Run, at: float = 0.0) -> Result:
 
 
 def _told(run: Run, status: TaskStatus, at: float) -> Result:
-    last = run.last_step
     attempts = [attempt for state in run.steps.values() for attempt in state.attempts]
     cost = run.cost_nano_usd
     return Result(
@@ -56,7 +56,7 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         task_class=run.task_class,
         status=status,
         reason=run.reason,
-        answer=last.output if last and run.status is TaskStatus.SUCCEEDED else None,
+        answer=_answer(run),
         decision=run.decision,
         steps=reports(run),
         cost_nano_usd=cost,
@@ -75,6 +75,7 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         submitted_at=run.submitted_at,
         repaired=run.repaired,
         fallback=run.fallback,
+        cached_from=run.cached.run if run.cached else None,
         routed=run.routed,
         planned=run.planned,
         trace_id=run.trace_id,
@@ -82,6 +83,15 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         joined=run.joined,
         metadata=run.metadata,
     )
+
+
+def _answer(run: Run) -> Content | None:
+    if run.status is not TaskStatus.SUCCEEDED:
+        return None
+    if run.cached is not None:
+        return run.cached.answer
+    last = run.last_step
+    return last.output if last else None
 
 
 def reports(run: Run) -> tuple[StepReport, ...]:
@@ -124,6 +134,8 @@ def _bills(calls: Iterable[CallRecorded], order: Iterable[K], of: Callable[[Call
 def _baseline(run: Run) -> Baseline | None:
     if run.status is not TaskStatus.SUCCEEDED:
         return None
+    if run.cached is not None:
+        return run.cached.baseline
     costs = [
         _answer_baseline(run.calls, name, state.attempts[-1])
         for name, state in run.steps.items()

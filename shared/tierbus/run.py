@@ -16,6 +16,7 @@ from tierbus.contracts import (
     SCHEMA_VERSION,
     Attachment,
     Attempt,
+    Baseline,
     CallRecorded,
     Content,
     Decision,
@@ -72,6 +73,27 @@ class Closing(Model):
     by: float
 
 
+class Shared(Model):
+    """How a run stands to others of its tenant that ask the same, known by `key`; an answer is used for `ttl_s`.
+
+    `follows` is the run that it waits for, `otherwise` what it does if that one has no answer. Both are None for a run that
+    works: others may wait for it.
+    """
+
+    key: str
+    ttl_s: float
+    follows: str | None = None
+    otherwise: Decision | None = None
+
+
+class Cached(Model):
+    """The answer of another run, and what that one would have cost on the frontier."""
+
+    run: str
+    answer: Content
+    baseline: Baseline | None = None
+
+
 class Run(Model):
     """All that is known of one task. `status` is None while it runs; `prompt` is None where only a cancel was seen.
 
@@ -103,6 +125,8 @@ class Run(Model):
     deadline_at: float
     timer_at: float
     closing: Closing | None = None
+    shared: Shared | None = None
+    cached: Cached | None = None
     status: TaskStatus | None = None
     reason: str | None = None
     finished_at: float | None = None
@@ -128,6 +152,16 @@ class Run(Model):
     def live(self) -> bool:
         """Whether work may still be started for it."""
         return self.status is None and self.closing is None
+
+    @property
+    def following(self) -> bool:
+        """Whether it waits for another run's answer."""
+        return self.live and self.shared is not None and self.shared.follows is not None
+
+    @property
+    def ended_at_once(self) -> bool:
+        """Whether it had another run's answer when it was opened, so that the router ended it."""
+        return self.cached is not None and self.shared is None
 
     def awaits(self, step: str, attempt: int) -> bool:
         """Whether this attempt is the one the run waits for."""
@@ -332,7 +366,7 @@ def rearm(run: Run, now: float) -> Change:
 
 
 def _watch(run: Run, now: float) -> float:
-    return min(run.deadline_at, now + limits.WATCH_S)
+    return min(run.deadline_at, now + (limits.FOLLOW_S if run.following else limits.WATCH_S))
 
 
 def pending(run: Run) -> list[Message]:

@@ -5,11 +5,11 @@ released and not got back. So a worker that died between writing and saying is m
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, TaskStatus
+from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, TaskStatus, TimerDue
 from tierbus.errors import Conflict, Unavailable
 from tierbus.ledger.book import orphaned
 from tierbus.ledger.closing import close as close_call
@@ -22,14 +22,19 @@ log = structlog.get_logger(__name__)
 
 TRIES = 32
 Announce = Callable[[str], Awaitable[None]]
+Followers = Callable[[str], Awaitable[Sequence[str]]]
 
 
 async def _nobody(_run: str) -> None:
     return None
 
 
+async def _no_followers(_run: str) -> Sequence[str]:
+    return ()
+
+
 class Runs:
-    """The runs of one bus. `announce` tells whoever works on a run that it is ending."""
+    """The runs of one bus. `announce` tells whoever works on a run that it is ending, `followers` who waits for its answer."""
 
     def __init__(
         self,
@@ -38,12 +43,14 @@ class Runs:
         announce: Announce = _nobody,
         clock: Callable[[], float] = time.time,
         watch: Watch | None = None,
+        followers: Followers = _no_followers,
     ) -> None:
         self.store = store
         self._ledger = ledger
         self._announce = announce
         self._clock = clock
         self._watch = watch or Watch()
+        self._followers = followers
 
     async def read(self, run: str) -> tuple[Run, int]:
         """The state and its revision.
@@ -63,6 +70,18 @@ class Runs:
             self.about(found[0])
         return found
 
+    async def peek(self, run: str) -> Run | None:
+        """The state of a run that the message in hand is not about, or None where there is none."""
+        found = await self.store.read(run)
+        return found[0] if found else None
+
+    async def say(self, run: Run) -> list[Message]:
+        """What a run wants said now, to those too who wait for its answer."""
+        if run.status is None or run.shared is None or run.shared.follows is not None:
+            return said(run)
+        waiting = await self._followers(run.id)
+        return [*said(run), *(TimerDue(run=follower, after=run.id) for follower in waiting)]
+
     async def awaits(self, run: Run, revision: int, step: str, attempt: int) -> bool:
         """Whether a run that waited for this attempt at `revision` still does; it is read again only if it was written since."""
         if await self.store.revision(run.id) == revision:
@@ -80,7 +99,7 @@ class Runs:
             await self.store.write(change.run, 0)
         except Conflict:
             run, _ = await self.read(change.run.id)
-            return run, said(run)
+            return run, await self.say(run)
         self._watch.changed(None, change.run, now)
         return change.run, change.messages
 
@@ -100,7 +119,7 @@ class Runs:
             now = self._clock()
             change = apply(run, now)
             if change.run is run:
-                return said(run)
+                return await self.say(run)
             try:
                 await self.store.write(change.run, revision)
             except Conflict:
@@ -112,7 +131,7 @@ class Runs:
     async def _after(self, run: Run) -> list[Message]:
         if run.status is not None:
             await self.store.done(run.id)
-            return said(run)
+            return await self.say(run)
         if run.closing is not None:
             await self._announce(run.id)
             return await self.try_finish(run.id)
@@ -126,7 +145,7 @@ class Runs:
         """End a closing run if the ledger has no open call of it, or if its grace is over."""
         run, _ = await self.read(run_id)
         if run.closing is None or run.status is not None:
-            return said(run)
+            return await self.say(run)
         await self.store.drop(run_id)
         calls = await self._ledger.of_run(run_id)
         still_open = [call for call in calls if call.status is CallStatus.STARTED]

@@ -5,7 +5,7 @@
 
 from typing import Protocol
 
-from tierbus.contracts import CallRecorded, Content, Model
+from tierbus.contracts import CallRecorded, Content, Model, Priority
 from tierbus.limits import INLINE_BYTES
 from tierbus.run import Run
 
@@ -17,6 +17,39 @@ class Output(Model):
     stop: str
     model: str
     calls: tuple[CallRecorded, ...]
+
+
+class Lead(Model):
+    """The run that answers for a key: its task's id and priority, and since when (Unix seconds)."""
+
+    run: str
+    task: str
+    priority: Priority
+    at: float
+
+
+class Answers(Protocol):
+    """Who answers for what was asked, by tenant and key, and who waits for whom."""
+
+    async def lead(self, tenant: str, key: str) -> tuple[Lead, int] | None:
+        """The one that answers for a key, with its revision, or None."""
+        ...
+
+    async def claim(self, tenant: str, key: str, lead: Lead, revision: int, ttl_s: float) -> None:
+        """Put another one in over `revision` (0: there must be none), for a task's lifetime and `ttl_s` beyond it.
+
+        Raises:
+            Conflict: somebody else was put in first.
+        """
+        ...
+
+    async def follow(self, leader: str, follower: str) -> None:
+        """Note that one run waits for another's end; noting it twice changes nothing."""
+        ...
+
+    async def followers(self, leader: str) -> list[str]:
+        """The runs that wait for this one's end."""
+        ...
 
 
 class RunStore(Protocol):

@@ -23,6 +23,9 @@ def test_a_class_that_is_not_named_has_the_rules_of_the_star(tmp_path: Path) -> 
     [
         ("classes: {Translate: {}}", "'Translate' is not a class"),
         ("classes: {a: {cash: 1}}", "cash"),
+        ("classes: {a: {cache: {ttl_s: 0}}}", "cache.ttl_s"),
+        ("classes: {a: {cache: {ttl_s: 345601}}}", "345601"),
+        ("classes: {a: {cache: {}}}", "cache.ttl_s"),
         ("classes: [", "is not YAML"),
         ("- a", "valid dictionary"),
     ],

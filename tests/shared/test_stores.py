@@ -11,12 +11,13 @@ from tests.plans import RUN, new_run
 from tests.shared.bus.waiting import until
 
 from tierbus import limits
+from tierbus.bus.answers import JetAnswers
 from tierbus.bus.publish import Publisher
 from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
-from tierbus.contracts import CallRecorded, CallStatus, Content, Role, Tier, TimerSet, Usage
+from tierbus.contracts import CallRecorded, CallStatus, Content, Priority, Role, Tier, TimerSet, Usage
 from tierbus.errors import Conflict, Misconfigured, Unavailable
-from tierbus.stores import Ledger, Output, Outputs, RunStore, Texts
-from tierbus.testing.memory import MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
+from tierbus.stores import Answers, Lead, Ledger, Output, Outputs, RunStore, Texts
+from tierbus.testing.memory import MemoryAnswers, MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
 
 OTHER = "f" * 32
 PLAN = f"tierbus.plan.normal.{RUN}"
@@ -32,6 +33,7 @@ class Stores:
     outputs: Outputs
     texts: Texts
     ledger: Ledger
+    answers: Answers
     queue: Callable[[str], Awaitable[None]]
 
 
@@ -43,7 +45,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         async def remember(subject: str) -> None:
             runs.queued.add(subject)
 
-        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), remember)
+        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), MemoryAnswers(), remember)
     return jetstream(request.getfixturevalue("nc"))
 
 
@@ -61,7 +63,14 @@ def jetstream(nc: Client) -> Stores:
         else:
             await publisher.put(subject, b"{}", {})
 
-    return Stores(JetRuns(publisher, nc), JetOutputs(publisher), JetTexts(nc), JetLedger(publisher, nc), publish)
+    return Stores(
+        JetRuns(publisher, nc),
+        JetOutputs(publisher),
+        JetTexts(nc),
+        JetLedger(publisher, nc),
+        JetAnswers(publisher),
+        publish,
+    )
 
 
 def call(name: str, status: CallStatus = CallStatus.STARTED, run: str = RUN, **more: object) -> CallRecorded:
@@ -283,3 +292,62 @@ class TestLedger:
         for one in reversed(opened):
             await stores.ledger.claim(one)
         assert await stores.ledger.of_run(RUN) == opened
+
+
+KEY = "a" * 64
+
+
+def lead(run: str = RUN) -> Lead:
+    return Lead(run=run, task="t-1", priority=Priority.NORMAL, at=1.0)
+
+
+class TestAnswers:
+    async def test_nobody_answers_for_what_was_never_asked(self, stores: Stores) -> None:
+        assert await stores.answers.lead("acme", KEY) is None
+
+    async def test_who_claims_a_key_answers_for_it_in_that_tenant_alone(self, stores: Stores) -> None:
+        await stores.answers.claim("acme", KEY, lead(), 0, 60.0)
+        found = await stores.answers.lead("acme", KEY)
+        assert found is not None
+        assert found[0] == lead()
+        assert await stores.answers.lead("other", KEY) is None
+        assert await stores.answers.lead("acme", "b" * 64) is None
+
+    async def test_a_key_is_claimed_over_what_was_read_alone(self, stores: Stores) -> None:
+        await stores.answers.claim("acme", KEY, lead(), 0, 60.0)
+        with pytest.raises(Conflict):
+            await stores.answers.claim("acme", KEY, lead(OTHER), 0, 60.0)
+        found = await stores.answers.lead("acme", KEY)
+        assert found is not None
+        await stores.answers.claim("acme", KEY, lead(OTHER), found[1], 60.0)
+        with pytest.raises(Conflict):
+            await stores.answers.claim("acme", KEY, lead(), found[1], 60.0)
+        assert (await stores.answers.lead("acme", KEY) or (None,))[0] == lead(OTHER)
+
+    async def test_of_many_that_claim_a_key_at_once_one_wins(self, stores: Stores) -> None:
+        claims = (stores.answers.claim("acme", KEY, lead(f"{n:032x}"), 0, 60.0) for n in range(20))
+        ends = await asyncio.gather(*claims, return_exceptions=True)
+        assert [end for end in ends if not isinstance(end, Conflict)] == [None]
+
+    async def test_nobody_follows_a_run_that_nobody_follows(self, stores: Stores) -> None:
+        assert await stores.answers.followers(RUN) == []
+
+    async def test_every_follower_is_known_once(self, stores: Stores) -> None:
+        names = [f"{n:032x}" for n in range(7)]
+        for name in (*names, *names):
+            await stores.answers.follow(RUN, name)
+        await stores.answers.follow(OTHER, RUN)
+        assert await stores.answers.followers(RUN) == names
+        assert await stores.answers.followers(OTHER) == [RUN]
+
+    async def test_a_claim_on_the_bus_goes_by_itself(self, jet: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "RUN_LIFETIME_S", 0.0)
+        await jet.answers.claim("acme", KEY, lead(), 0, 1.0)
+        await jet.answers.claim("acme", "b" * 64, lead(), 0, 3600.0)
+
+        async def gone() -> bool:
+            return await jet.answers.lead("acme", KEY) is None
+
+        await until(gone, "the claim is over")
+        assert await jet.answers.lead("acme", "b" * 64) is not None
+        await jet.answers.claim("acme", KEY, lead(OTHER), 0, 60.0)

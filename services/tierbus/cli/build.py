@@ -12,8 +12,11 @@ from dataclasses import replace
 import structlog
 import uvloop
 
+from tierbus import classes
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
+from tierbus.cache.key import setup_of
+from tierbus.cache.reuse import Reuse
 from tierbus.contracts import Tier
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
@@ -101,7 +104,13 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
         models = connect(catalog, sim_url=settings.sim_url, environ=os.environ)
-        runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing, watch=told.watch)
+        runs = Runs(
+            bus.runs,
+            bus.ledger,
+            bus.publisher.announce_closing,
+            watch=told.watch,
+            followers=bus.answers.followers,
+        )
         desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s, told.watch)
         _measure(told.meters, desk, settings)
         service = _service(name, bus, runs, desk, catalog, settings)
@@ -130,7 +139,14 @@ def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, sett
     match name:
         case "router":
             return Router(
-                runs, bus.texts, desk, catalog, settings.classify_below, join_traces=settings.join_traces
+                runs,
+                bus.texts,
+                desk,
+                catalog,
+                settings.classify_below,
+                join_traces=settings.join_traces,
+                classes=classes.load(settings.classes),
+                reuse=Reuse(runs, bus.answers, setup_of(catalog)),
             ).service()
         case "planner":
             return Planner(runs, bus.texts, desk, catalog).service()
@@ -139,7 +155,7 @@ def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, sett
             executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
-            return Reviewer(runs, Ladder(bus.texts, desk, catalog)).service()
+            return Reviewer(runs, Ladder(bus.texts, desk, catalog), Reuse(runs, bus.answers)).service()
 
 
 def serve(name: str) -> int:

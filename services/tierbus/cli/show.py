@@ -62,7 +62,8 @@ def line(event: Message) -> str:
             return "[red]rejected[/red] " + escape("; ".join(event.reasons))
         case Result():
             reason = f": {escape(event.reason)}" if event.reason else ""
-            return f"[{STATUS_STYLE[event.status]}]{event.status}[/] {usd(event.cost_nano_usd)}{reason}"
+            taken = f", the answer of run {event.cached_from}" if event.cached_from else ""
+            return f"[{STATUS_STYLE[event.status]}]{event.status}[/] {usd(event.cost_nano_usd)}{taken}{reason}"
         case _:
             return event.kind
 

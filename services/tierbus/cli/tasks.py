@@ -38,6 +38,7 @@ def submit(
     budget: Annotated[str | None, typer.Option("--budget", help="The most it may cost, in dollars.")] = None,
     tier: Annotated[str | None, typer.Option("--tier", help="Force small, mid or frontier.")] = None,
     route: Annotated[str | None, typer.Option("--route", help="Force direct or plan.")] = None,
+    fresh: Annotated[bool, typer.Option("--no-cache", help="Do not answer from an earlier task.")] = False,
     meta: Annotated[list[str] | None, typer.Option("--meta", help="KEY=VALUE kept with the result; repeat.")] = None,
     task: Annotated[str | None, typer.Option("--id", help="Your own id: the same id is the same task.")] = None,
     tenant: Tenant = "default",
@@ -59,7 +60,7 @@ def submit(
         "risk": risk,
         "deadline_at": taskform.deadline(deadline) if deadline else None,
         "budget_usd": budget,
-        "hints": {name: value for name, value in (("tier", tier), ("route", route)) if value},
+        "hints": {name: value for name, value in (("tier", tier), ("route", route), ("fresh", fresh)) if value},
         "metadata": taskform.pairs(meta or []),
     }
     body |= {name: value for name, value in optional.items() if value not in (None, [], {})}

@@ -6,11 +6,12 @@ from functools import partial
 
 import structlog
 
+from tierbus.cache.reuse import Reuse
 from tierbus.contracts import Message, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
 from tierbus.errors import Cancelled
 from tierbus.reviewer.ladder import Ladder, Review
 from tierbus.run import Judged, Run, advance, pending, rearm
-from tierbus.runs import Runs, said
+from tierbus.runs import Runs
 from tierbus.service import Delivery, Service
 
 log = structlog.get_logger(__name__)
@@ -22,6 +23,7 @@ class Reviewer:
 
     runs: Runs
     ladder: Ladder
+    reuse: Reuse | None = None
 
     def service(self) -> Service:
         """The table of what the reviewer hears."""
@@ -40,7 +42,7 @@ class Reviewer:
             log.info("reviewer.stale_attempt", status=run.status)
             if delivery.again:
                 await self.ladder.leftovers(run, executed)
-            return said(run)
+            return await self.runs.say(run)
         try:
             wanted = partial(self.runs.awaits, run, revision, executed.step, executed.attempt)
             review = await self.ladder.review(run, executed, again=delivery.again, wanted=wanted)
@@ -66,13 +68,16 @@ class Reviewer:
         run, _ = found
         now = time.time()
         if run.status is not None:
-            return said(run)
+            return await self.runs.say(run)
         if run.closing is not None:
             finished = await self.runs.try_finish(run.id)
             return [*finished, *await self._rearmed(run)]
         if now >= run.deadline_at:
             reason = f"the deadline passed {now - run.deadline_at:.1f} s ago"
             return await self.runs.close(run.id, TaskStatus.EXPIRED, reason)
+        if run.following and self.reuse is not None:
+            await self._rearmed(run)
+            return await self.reuse.attend(run.id)
         lost = [message for message in pending(run) if await self._lost(message)]
         if lost:
             log.warning("reviewer.said_again", run=run.id, messages=[message.subject for message in lost])

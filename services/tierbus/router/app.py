@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from tierbus import limits
+from tierbus.cache.key import key_of
+from tierbus.cache.reuse import Reuse
+from tierbus.classes import Classes
 from tierbus.contracts import (
     NANO,
     CallRecorded,
@@ -35,7 +38,7 @@ from tierbus.router.classify import question, read
 from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide
 from tierbus.router.signals import Signals, signals
 from tierbus.run import Change, Run, begin
-from tierbus.runs import Runs
+from tierbus.runs import Runs, said
 from tierbus.service import Delivery, Service
 from tierbus.stores import Texts
 from tierbus.telemetry import context
@@ -52,8 +55,8 @@ class Router:
     """The router's parts.
 
     `scorers` are asked in order between the rules and the small model; `advisor` starts tasks of the classes that its policy
-    was trained for; `join_traces` lets a task's trace go on under its
-    caller's instead of linking to it.
+    was trained for; `join_traces` lets a task's trace go on under its caller's instead of linking to it; `classes` says what
+    is allowed with tasks of a class, `reuse` keeps who answers for what.
     """
 
     runs: Runs
@@ -64,6 +67,8 @@ class Router:
     scorers: Sequence[Scorer] = field(default=())
     advisor: Advisor | None = None
     join_traces: bool = False
+    classes: Classes = field(default_factory=Classes)
+    reuse: Reuse | None = None
 
     def service(self) -> Service:
         """The table of what the router hears."""
@@ -82,6 +87,37 @@ class Router:
         run = run.model_copy(update={"prompt": _content(kept.prompt), "attachments": kept.attachments})
         prompt = await self.texts.read(_content(task.prompt))
         seen = signals(prompt, [item.content.total_bytes for item in task.attachments])
+        run = await self._shared(task, run, seen)
+        change = await self._begun(task, run, seen, prompt, delivery)
+        opened, messages = await self.runs.open(change, time.time())
+        if opened.following and self.reuse is not None:
+            messages = await self.reuse.attend(opened.id)
+        if opened.decision is None or (opened.status is not None and opened.cached is None):
+            return messages
+        routed = TaskRouted(
+            run=opened.id,
+            tenant=opened.tenant,
+            at=opened.accepted_at,
+            task=opened.task,
+            decision=opened.decision,
+            queue_s=opened.queue_s,
+        )
+        return [routed, *messages]
+
+    async def _shared(self, task: Task, run: Run, seen: Signals) -> Run:
+        """The run as it stands to others that ask the same, where its class lets them share an answer."""
+        rules = self.classes.of(task.task_class)
+        if rules.cache is None or self.reuse is None:
+            return run
+        otherwise = self._decision(task, run, seen, by_rules(seen), "rules")
+        key = key_of(task, rules, self.reuse.setup)
+        return await self.reuse.stand(run, key, rules.cache, otherwise, fresh=task.hints.fresh)
+
+    async def _begun(self, task: Task, run: Run, seen: Signals, prompt: str, delivery: Delivery) -> Change:
+        """The run with its decision, to be opened; one that takes or awaits another's answer has it already."""
+        if run.cached is not None or run.following:
+            run = run.model_copy(update={"routed": delivery.leg(time.time())})
+            return Change(run, said(run))
         decision, calls = await self._decide(task, run, seen, prompt, delivery)
         now = time.time()
         decided = run.model_copy(
@@ -92,36 +128,20 @@ class Router:
                 "routed": delivery.leg(now),
             }
         )
-        opened, messages = await self.runs.open(begin(decided, now), now)
-        if opened.status is not None or opened.decision is None:
-            return messages
-        routed = TaskRouted(
-            run=opened.id,
-            tenant=opened.tenant,
-            at=opened.accepted_at,
-            task=opened.task,
-            decision=opened.decision,
-            queue_s=opened.queue_s,
-        )
-        return [*messages, routed]
+        return begin(decided, now)
 
     async def _decide(
         self, task: Task, run: Run, seen: Signals, prompt: str, delivery: Delivery
     ) -> tuple[Decision, tuple[CallRecorded, ...]]:
         if self.advisor is not None and advised(task, seen.total_tokens, self.advisor):
-            scores = by_rules(seen)
-            decision = decide(
-                seen,
-                scores,
-                risk=task.risk,
-                hints=task.hints.model_copy(update={"route": Route.DIRECT}),
-                catalog=self.catalog,
-                at=run.submitted_at,
-                decided_by="policy",
-            )
+            direct = task.model_copy(update={"hints": task.hints.model_copy(update={"route": Route.DIRECT})})
+            decision = self._decision(direct, run, seen, by_rules(seen), "policy")
             return start(decision, self.advisor, self.advisor.policy.next(case(run, prompt), ())), ()
         scores, by, calls = await self._score(task, run, seen, delivery)
-        decision = decide(
+        return self._decision(task, run, seen, scores, by), calls
+
+    def _decision(self, task: Task, run: Run, seen: Signals, scores: Scores, by: DecidedBy) -> Decision:
+        return decide(
             seen,
             scores,
             risk=task.risk,
@@ -130,7 +150,6 @@ class Router:
             at=run.submitted_at,
             decided_by=by,
         )
-        return decision, calls
 
     async def _score(
         self, task: Task, run: Run, seen: Signals, delivery: Delivery

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from tierbus.bus import topology
+from tierbus.bus.answers import JetAnswers
 from tierbus.bus.connect import options
 from tierbus.bus.gauges import Gauges
 from tierbus.bus.middleware import watching
@@ -41,6 +42,7 @@ class Bus:
     outputs: JetOutputs
     texts: JetTexts
     ledger: JetLedger
+    answers: JetAnswers
     nc: Client
 
     @classmethod
@@ -53,6 +55,7 @@ class Bus:
             JetOutputs(publisher),
             JetTexts(nc),
             JetLedger(publisher, nc),
+            JetAnswers(publisher),
             nc,
         )
 

@@ -68,7 +68,9 @@ class Publisher:
             await self._say_once(message)
         elif isinstance(message, TimerSet):
             await self.put(message.subject, encode(TimerDue(run=message.run)), _schedule(message))
-        elif isinstance(message, CallRecorded | DeadLettered):
+        elif isinstance(
+            message, CallRecorded | DeadLettered | TimerDue
+        ):  # a timer is about another run than the one in hand
             await self.put(message.subject, encode(message), {MSG_ID: message.key})
         else:
             await self.put(message.subject, encode(message), {MSG_ID: message.key, **headers(message)})

@@ -20,9 +20,12 @@ from tierbus.contracts import (
 NANOS = 1_000_000_000
 DEDUP_WINDOW_S = 120
 TASKS, WORK, EVENTS, OUTPUTS, LEDGER, DEAD = "TASKS", "WORK", "EVENTS", "OUTPUTS", "LEDGER", "DEAD"
+CACHE = "CACHE"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
 OUTPUT_SUBJECT = "tierbus.output.{slot}"
+LEAD_SUBJECT = "tierbus.cache.{tenant}.{key}"
+FOLLOW_SUBJECT = "tierbus.follow.{leader}.{follower}"
 CLOSING_SUBJECT = "tierbus.ctl.closing.{run}"
 
 
@@ -83,6 +86,16 @@ STREAMS: tuple[Stream, ...] = (
         discard="old",
         max_msgs_per_subject=1,
         max_age=int(limits.BLOB_TTL_S) * NANOS,
+    ),
+    _stream(
+        CACHE,
+        "tierbus.cache.*.*",
+        "tierbus.follow.*.*",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        max_age=int(limits.BLOB_TTL_S) * NANOS,
+        allow_msg_ttl=True,
     ),
     _stream(LEDGER, "tierbus.ledger.>", retention="limits", deny_delete=True, deny_purge=True),
     _stream(DEAD, "tierbus.dead.*.*", retention="limits", max_age=int(limits.DEAD_AGE_S) * NANOS),

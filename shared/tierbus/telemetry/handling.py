@@ -236,7 +236,8 @@ class Handling:
             return
         self.ended = True
         run = self.run
-        if self.delivery.again and not self.closed and run is not None and not self.is_task:
+        ours = run is not None and (not self.is_task or run.ended_at_once)
+        if self.delivery.again and not self.closed and run is not None and ours:
             again = self._told_again(run, said)
             self.closed = [lambda: again] if again else []
         self._end(self, self.delivery.leg(self._ended_at or time.time()))

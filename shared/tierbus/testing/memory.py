@@ -6,7 +6,7 @@ from tierbus import limits
 from tierbus.contracts import CallRecorded, CallStatus, Content
 from tierbus.errors import Conflict, Unavailable
 from tierbus.run import Run
-from tierbus.stores import Output
+from tierbus.stores import Lead, Output
 
 
 class MemoryRuns:
@@ -103,3 +103,27 @@ class MemoryLedger:
     async def of_run(self, run: str) -> list[CallRecorded]:
         latest = {found.call: found for found in self.records if found.run == run}
         return sorted(latest.values(), key=lambda record: (record.started_at, record.call))
+
+
+class MemoryAnswers:
+    """Who answers for what, and who waits for whom; nothing is forgotten."""
+
+    def __init__(self) -> None:
+        self.leads: dict[tuple[str, str], tuple[Lead, int]] = {}
+        self.waiting: dict[str, list[str]] = {}
+
+    async def lead(self, tenant: str, key: str) -> tuple[Lead, int] | None:
+        return self.leads.get((tenant, key))
+
+    async def claim(self, tenant: str, key: str, lead: Lead, revision: int, ttl_s: float) -> None:  # noqa: ARG002 - the protocol's shape
+        _, standing = self.leads.get((tenant, key), (None, 0))
+        if standing != revision:
+            raise Conflict(f"key {key!r} is not at revision {revision}")
+        self.leads[tenant, key] = (lead, standing + 1)
+
+    async def follow(self, leader: str, follower: str) -> None:
+        if follower not in self.waiting.setdefault(leader, []):
+            self.waiting[leader].append(follower)
+
+    async def followers(self, leader: str) -> list[str]:
+        return list(self.waiting.get(leader, ()))

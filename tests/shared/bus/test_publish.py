@@ -1,16 +1,18 @@
 """Each fact once, however often it is said."""
 
+import base64
 import json
 import time
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from tests.plans import NOW, RUN, decision
+from tests.plans import NOW, RUN, decision, new_run
 from tests.shared.bus.waiting import until
+from tests.shared.telemetry.test_watch import Bench
 
 from tierbus.bus.apply import request
-from tierbus.bus.publish import EXPECT_LAST, Publisher
+from tierbus.bus.publish import EXPECT_LAST, MSG_ID, Publisher
 from tierbus.bus.stores import last, replay
 from tierbus.contracts import (
     Content,
@@ -29,6 +31,7 @@ from tierbus.contracts import (
     encode,
 )
 from tierbus.errors import Conflict, Misconfigured, Unavailable
+from tierbus.service import Delivery
 
 FAR = 4_000_000_000.0
 
@@ -132,6 +135,21 @@ async def test_a_timer_fires_as_due(nc: Client, publisher: Publisher) -> None:
         return await counted(nc, "WORK") == {due: 1}
 
     await until(spent, "a timer that rang is gone")
+
+
+async def test_a_wake_up_carries_nothing_of_the_run_that_is_in_hand(nc: Client, publisher: Publisher) -> None:
+    with Bench().handling(Delivery("tierbus.cancel.acme.x", "WORK", 7), "g") as handling:
+        handling.about(new_run())
+        await publisher.say(PlanRequested(run=RUN, priority=Priority.NORMAL), TimerDue(run="f" * 32, after=RUN))
+
+    async def carried(subject: str) -> bytes:
+        found = await request(nc, "STREAM.MSG.GET.WORK", {"last_by_subj": subject})
+        return base64.b64decode(found["message"]["hdrs"])
+
+    assert b"traceparent" in await carried(f"tierbus.plan.normal.{RUN}")
+    woken = await carried(f"tierbus.due.{'f' * 32}")
+    assert b"traceparent" not in woken
+    assert f"{MSG_ID}: tierbus.due.{'f' * 32}.{RUN}".encode() in woken
 
 
 async def test_a_timer_of_the_past_fires_at_once(publisher: Publisher) -> None:

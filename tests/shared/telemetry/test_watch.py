@@ -9,6 +9,7 @@ from tests.plans import NOW, RUN, diamond, judged, new_run, planned
 from tests.shared.telemetry.test_counts import Tally
 from tests.shared.telemetry.test_spans import CALLER, CALLER_SPAN, CALLER_TRACE, a_call
 
+from tierbus.cache.choice import answered
 from tierbus.contracts import (
     GIVEN_UP,
     CallStatus,
@@ -375,6 +376,21 @@ class TestChange:
         assert [span.name for span in again.kept.told[1:]] == ["step 1", "task direct"]
         assert later.owes
         assert again.tally.of(names.TASKS) == 0, "it is not counted again"
+
+    def test_a_task_that_had_its_answer_at_once_is_told_again_by_the_router_that_comes_again(self) -> None:
+        bench, again = Bench(), Bench()
+        task = Task(id="t-1", tenant="acme", prompt="Translate this.")
+        taken = answered(new_run(), verdict(VerdictKind.ACCEPT, begin(new_run(id="a" * 32), NOW).run), NOW)
+        with bench.handling(delivery(task, stream="TASKS"), "g") as handling:
+            handling.read(task)
+            bench.changed(None, taken, NOW)
+        with again.handling(delivery(task, stream="TASKS", deliveries=2), "g") as later:
+            later.read(task)
+            again.about(taken)
+            later.end([result_of(taken)])
+
+        assert "task direct" in bench.kept.names
+        assert again.kept.named("task direct") == bench.kept.named("task direct")
 
     @pytest.mark.parametrize("capture", list(Capture))
     def test_the_words_are_the_same_however_little_may_be_told(self, capture: Capture) -> None:
