@@ -14,12 +14,16 @@ from pydantic import Field, ValidationError, field_validator
 
 from tierbus.contracts import TASK_CLASS, Model, explain
 from tierbus.errors import Misconfigured
+from tierbus.plans.rules import PlanRules
 
 OTHERS = "*"
 
 
 class ClassRules(Model):
     """The rules of one class; what is not said is off."""
+
+    plans: PlanRules | None = None
+    """When a plan may be used again by a cheaper model."""
 
 
 class Classes(Model):

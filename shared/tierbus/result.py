@@ -75,6 +75,8 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         submitted_at=run.submitted_at,
         repaired=run.repaired,
         fallback=run.fallback,
+        plan_reused_from=run.plan_reused_from,
+        plan_saved_nano_usd=run.plan_saved_nano_usd,
         routed=run.routed,
         planned=run.planned,
         trace_id=run.trace_id,

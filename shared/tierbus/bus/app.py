@@ -21,6 +21,7 @@ from tierbus.bus.connect import options
 from tierbus.bus.gauges import Gauges
 from tierbus.bus.middleware import watching
 from tierbus.bus.publish import Publisher
+from tierbus.bus.shelves import JetShelves
 from tierbus.bus.slots import SlotSubscriber, subscribe
 from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
 from tierbus.bus.worker import Received, Worker, received
@@ -41,6 +42,7 @@ class Bus:
     outputs: JetOutputs
     texts: JetTexts
     ledger: JetLedger
+    shelves: JetShelves
     nc: Client
 
     @classmethod
@@ -53,6 +55,7 @@ class Bus:
             JetOutputs(publisher),
             JetTexts(nc),
             JetLedger(publisher, nc),
+            JetShelves(publisher),
             nc,
         )
 

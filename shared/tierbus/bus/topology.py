@@ -8,6 +8,7 @@ from tierbus import limits
 from tierbus.contracts import (
     CancelRequested,
     Message,
+    PlanJudged,
     PlanRequested,
     Priority,
     StepExecuted,
@@ -20,9 +21,11 @@ from tierbus.contracts import (
 NANOS = 1_000_000_000
 DEDUP_WINDOW_S = 120
 TASKS, WORK, EVENTS, OUTPUTS, LEDGER, DEAD = "TASKS", "WORK", "EVENTS", "OUTPUTS", "LEDGER", "DEAD"
+SHELVES = "SHELVES"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
 OUTPUT_SUBJECT = "tierbus.output.{slot}"
+SHELF_SUBJECT = "tierbus.shelf.{tenant}.{shape}"
 CLOSING_SUBJECT = "tierbus.ctl.closing.{run}"
 
 
@@ -68,7 +71,7 @@ STREAMS: tuple[Stream, ...] = (
     ),
     _stream(
         WORK,
-        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel")),
+        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "judged")),
         retention="workqueue",
         discard="old",
         max_msgs_per_subject=1,
@@ -83,6 +86,14 @@ STREAMS: tuple[Stream, ...] = (
         discard="old",
         max_msgs_per_subject=1,
         max_age=int(limits.BLOB_TTL_S) * NANOS,
+    ),
+    _stream(
+        SHELVES,
+        "tierbus.shelf.*.*",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
     ),
     _stream(LEDGER, "tierbus.ledger.>", retention="limits", deny_delete=True, deny_purge=True),
     _stream(DEAD, "tierbus.dead.*.*", retention="limits", max_age=int(limits.DEAD_AGE_S) * NANOS),
@@ -102,6 +113,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     *_lanes("router", TASKS, Task, "router-task", "tierbus.task.{lane}.*"),
     Consumer("router-cancel", WORK, "tierbus.cancel.*.*", "router", CancelRequested, 0.25),
     *_lanes("planner", WORK, PlanRequested, "planner-plan", "tierbus.plan.{lane}.*"),
+    Consumer("planner-judged", WORK, "tierbus.judged.*", "planner", PlanJudged, 0.25),
     *(
         lane
         for tier in Tier

@@ -207,7 +207,12 @@ class Handling:
             if before is None and after.decision is not None:
                 attributes |= spans.route_attributes(after.decision)
             if before is not None and before.planning and after.planned is not None:
-                attributes |= spans.plan_attributes(len(after.steps), after.fallback, repaired=after.repaired)
+                attributes |= spans.plan_attributes(
+                    len(after.steps),
+                    after.fallback,
+                    repaired=after.repaired,
+                    reused_from=after.plan_reused_from,
+                )
             for _name, attempt in new_attempts(before, after):
                 attributes |= spans.verdict_attributes(attempt.verdict)
                 attributes[Attr.ATTEMPT_OUTCOME] = attempt.outcome.value
