@@ -1,15 +1,16 @@
 """The shape of a task: what is left of it without its literals. Tasks of one shape can share a plan. Pure.
 
-Masked are quoted and fenced material, block quotes, links, addresses, file names, numbers, identifiers and names (words
-with a capital that do not begin a sentence). What is left must be equal word for word: a task that is merely alike has
-another shape and is planned anew, which costs money but is never wrong. In a language that writes all nouns with a
-capital the shape is coarser; that a plan does not fit then shows in its acceptance.
+Masked are quoted and fenced material, block quotes, links, addresses, file names, numbers, identifiers and names: words
+with a capital that stand inside a sentence somewhere in the text, or have a capital inside. What is left must be equal word
+for word: a task that is merely alike, or has a name only where a sentence begins, has another shape and is planned anew,
+which costs money but is never wrong. In a language that writes all nouns with a capital the shape is coarser; that a plan
+does not fit then shows in its acceptance.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from tierbus.contracts import Attachment, Expects, Step
@@ -29,13 +30,13 @@ _LITERAL = re.compile(
         |(?<!\w)['‘][^'’\n]{1,2000}['’](?!\w))
     | (?P<link>\b(?:https?|ftp)://[^\s<>"]{1,2000}|\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+)
     | (?P<file>\b(?:[\w.-]{1,100}/)+[\w.-]{1,100}|\b[\w-]{1,100}\.[A-Za-z][A-Za-z0-9]{1,4}\b)
-    | (?P<number>[$€£¥]?[ ]?(?<![\w])[-+]?\d(?:[\d.,:/'-]{0,30}\d)?(?![\w])[ ]?[%‰€]?)
-    | (?P<identifier>\b(?=\w*[\d_])\w+(?:-\w+)*)
+    | (?P<number>(?:[$€£¥][ ]?)?(?<!\w)[-+]?\d(?:[\d.,:/'-]{0,30}\d)?(?!\w)(?:[ ]?[%‰€])?)
+    | (?P<identifier>\b(?=[\w-]{0,80}[\d_])\w+(?:-\w+)*)
     | (?P<word>[^\W\d_](?:['’-]?[^\W\d_])*)
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
 )
-_NAMES = re.compile(r"<name>(?:[ \t]+<name>)+")
+_SEVERAL_NAMES = re.compile(r"<name>(?:[ \t]+<name>)+")
 _SPACE = re.compile(r"\s+")
 _ENDS = ".!?:;\n-*•·)(\"'"
 """What may stand before the first word of a sentence, a line or a list's entry."""
@@ -60,8 +61,9 @@ def shape_of(
 
 def masked(text: str) -> str:
     """The text with every literal replaced by its kind, in lower case, with single spaces."""
-    replaced = _LITERAL.sub(lambda found: _told(text, found), text)
-    return _SPACE.sub(" ", _NAMES.sub("<name>", replaced)).strip()
+    names = _names(text)
+    replaced = _LITERAL.sub(lambda found: _told(found, names), text)
+    return _SPACE.sub(" ", _SEVERAL_NAMES.sub("<name>", replaced)).strip()
 
 
 def literals(text: str) -> list[str]:
@@ -70,8 +72,9 @@ def literals(text: str) -> list[str]:
 
 
 def _literals(text: str) -> Iterator[str]:
+    names = _names(text)
     for found in _LITERAL.finditer(text):
-        if found.lastgroup == "word" and not _named(text, found):
+        if found.lastgroup == "word" and found.group() not in names:
             continue
         literal = found.group().strip(" \t\n`\"'“”„‘’«»>")
         if len(literal) >= LITERAL_CHARS:
@@ -98,14 +101,22 @@ def _speaks_of(text: str, literal: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(literal)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def _told(text: str, found: re.Match[str]) -> str:
+def _told(found: re.Match[str], names: Container[str]) -> str:
     if found.lastgroup == "word":
-        return "<name>" if _named(text, found) else found.group().lower()
+        return "<name>" if found.group() in names else found.group().lower()
     return f"<{found.lastgroup}>"
 
 
+def _names(text: str) -> frozenset[str]:
+    """The words that are names, wherever they stand."""
+    words = (found for found in _LITERAL.finditer(text) if found.lastgroup == "word")
+    return frozenset(found.group() for found in words if _named(text, found))
+
+
 def _named(text: str, found: re.Match[str]) -> bool:
-    """Whether a word is a name: written with a capital where no sentence begins."""
+    """Whether a word is written as a name here: with a capital inside, or with one where no sentence begins."""
+    if any(letter.isupper() for letter in found.group()[1:]):
+        return True
     if not found.group()[0].isupper():
         return False
     place = found.start() - 1
