@@ -25,7 +25,7 @@ from tierbus.telemetry.spans import queue_of
 Obj = dict[str, Any]
 FOLDER = code.DEPLOY / "monitoring"
 DASHBOARDS = ("cost", "flow")
-UNUSED: tuple[tuple[str, str], ...] = (("tierbus.plan.templates", "zero unless a class may use plans again"),)
+UNUSED: tuple[tuple[str, str], ...] = ()
 """Metrics that stand in no panel and no alert, each with the reason."""
 TARGET = frozenset({"job", "instance"})
 """Labels that Prometheus adds to everything it scrapes."""

@@ -1,6 +1,7 @@
 """Plans used again in a whole Tierbus: planned by the frontier, then adapted by a small model, then dropped. SIMULATED models."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def test_what_reuse_saved_is_told_and_agrees_with_the_ledger(results: list[Resul
 
 
 def test_a_planned_task_costs_less_with_a_kept_plan(results: list[Result]) -> None:
-    """Prints the mean cost of a planned task before and after, SIMULATED: see it with `pytest -s`."""
+    """Tells the mean cost of a planned task before and after, SIMULATED: see it with `pytest -s`."""
 
     def mean(some: list[Result]) -> float:
         return sum(result.cost_nano_usd for result in some) / len(some) / 1e9
@@ -154,10 +155,10 @@ def test_a_planned_task_costs_less_with_a_kept_plan(results: list[Result]) -> No
         sum(result.cost_by_role[Role.PLANNER].cost_nano_usd for result in some) / len(some) / 1e9
         for some in (made, adapted)
     ]
-    print(
+    sys.stdout.write(
         f"SIMULATED: a planned task ${mean(made):.6f} by the frontier, ${mean(adapted):.6f} with a kept plan "
         f"({1 - mean(adapted) / mean(made):.1%} less); planning alone ${planning[0]:.6f} and ${planning[1]:.6f}; "
-        f"time {_time(made):.2f} s and {_time(adapted):.2f} s"
+        f"time {_time(made):.2f} s and {_time(adapted):.2f} s\n"
     )
 
     assert mean(adapted) < mean(made)
