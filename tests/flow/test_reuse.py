@@ -2,23 +2,32 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
+from nats.aio.client import Client
 from tests.flow.conftest import Lab
 
 from tierbus.bus.publish import Publisher
 from tierbus.bus.shelves import JetShelves
-from tierbus.bus.topology import SHELVES
+from tierbus.bus.topology import SHELVES, WORK
 from tierbus.cli.stack import Stack
-from tierbus.contracts import Expects, Result, Role, Tier
+from tierbus.contracts import CallStatus, Expects, PlanJudged, Result, Role, Tier, encode, run_id
 from tierbus.plans.shape import shape_of
 from tierbus.plans.shelf import Shelf
 
 TENANT = "fleet"
-CLASSES = "classes:\n  leasing:\n    plans: {reuse: true, min_accepted: 3, keep_rate: 0.8, min_tries: 3}\n"
+CLASSES = """classes:
+  leasing:
+    plans: {reuse: true, min_accepted: 3, keep_rate: 0.8, min_tries: 3}
+  rush:
+    plans: {reuse: true, min_accepted: 1}
+"""
 LETTER = """Rank the two leasing offers for the registry of {town}. {one} asks {rate} EUR a month for each of {cars} cars, and
 {fee} EUR for delivery; the notice period is six months. {two} asks {other} EUR a month for each car and a fee for
 every kilometre above the limit. The term is {months} months. Write a recommendation of half a page for the council.
@@ -44,9 +53,9 @@ def letter(town: str, place: int) -> str:
 class Fleet(Lab):
     """A stack whose class `leasing` may use plans again; one task after the other."""
 
-    def shelf(self) -> Shelf | None:
+    def shelf(self, task_class: str = "leasing") -> Shelf | None:
         """What is kept for the tasks' shape."""
-        shape = shape_of(TENANT, "leasing", letter("Aldea", 0), (), Expects())
+        shape = shape_of(TENANT, task_class, letter("Aldea", 0), (), Expects())
 
         async def work() -> Shelf | None:
             nc = await nats.connect(self.stack.nats_url)
@@ -60,20 +69,32 @@ class Fleet(Lab):
 
     def done(self, name: str, prompt: str) -> Result:
         """The result of a task, once its end was counted."""
-        body = {"id": name, "prompt": prompt, "task_class": "leasing", "risk": "low", "hints": {"route": "plan"}}
-        result = self.result(body, TENANT)
-
-        async def counted() -> None:
-            async with asyncio.timeout(20):
-                while not self._counts(await asyncio.to_thread(self.shelf), result.run):
-                    await asyncio.sleep(0.05)
-
-        asyncio.run(counted())
+        result = self.result(body(name, prompt), TENANT)
+        self.until(lambda: self.counts(result.run), "its plan was counted")
         return result
 
-    @staticmethod
-    def _counts(shelf: Shelf | None, run: str) -> bool:
+    def counts(self, run: str, task_class: str = "leasing") -> bool:
+        """Whether the end of a run was counted."""
+        shelf = self.shelf(task_class)
         return shelf is not None and any(one.run == run for one in shelf.counted)
+
+    def until(self, true: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+        """Wait for it."""
+        end = time.monotonic() + timeout_s
+        while not true():
+            assert time.monotonic() < end, f"never: {what}"
+            time.sleep(0.02)
+
+    def stop_planner(self) -> None:
+        """SIGKILL the planner."""
+        [victim] = [process for process in self.stack.processes if process.name.startswith("planner")]
+        victim.popen.kill()
+        victim.popen.wait()
+        self.stack.processes.remove(victim)
+
+
+def body(name: str, prompt: str, task_class: str = "leasing") -> dict[str, Any]:
+    return {"id": name, "prompt": prompt, "task_class": task_class, "risk": "low", "hints": {"route": "plan"}}
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +190,7 @@ def _time(some: list[Result]) -> float:
 
 
 def test_every_kept_plan_is_the_tenants_own(fleet: Fleet, results: list[Result]) -> None:
-    other = fleet.result(
-        {"id": "x", "prompt": letter("Aldea", 0), "task_class": "leasing", "hints": {"route": "plan"}}, "umbrella"
-    )
+    other = fleet.result(body("x", letter("Aldea", 0)), "umbrella")
 
     assert results
     assert other.plan_reused_from is None
@@ -188,3 +207,60 @@ async def test_the_shelves_of_the_flow_are_one_message_a_shape(fleet: Fleet, res
 
     assert info.state.subjects is not None
     assert set(info.state.subjects.values()) == {1}
+
+
+async def test_an_end_that_is_told_again_and_again_is_counted_once(fleet: Fleet, results: list[Result]) -> None:
+    """Said without the id by which the server drops what it knows, so that every one reaches the planner."""
+    before = await asyncio.to_thread(fleet.shelf)
+    nc = await nats.connect(fleet.stack.nats_url)
+    try:
+        for result in (*results, *results):
+            judged = PlanJudged(run=result.run)
+            await nc.jetstream().publish(judged.subject, encode(judged))
+        async with asyncio.timeout(20):
+            while (await nc.jetstream().consumer_info(WORK, "planner-judged")).num_pending or await _in_flight(nc):
+                await asyncio.sleep(0.05)
+    finally:
+        await nc.close()
+
+    assert before is not None
+    assert await asyncio.to_thread(fleet.shelf) == before
+
+
+async def _in_flight(nc: Client) -> int:
+    return (await nc.jetstream().consumer_info(WORK, "planner-judged")).num_ack_pending or 0
+
+
+def test_a_planner_that_is_killed_while_a_small_model_adapts_leaves_a_true_bill(fleet: Fleet) -> None:
+    """Its open call is settled by the next one, which adapts anew: two calls are paid, and both are in the result."""
+    with ThreadPoolExecutor() as beside:
+        beside.submit(fleet.result, body("rush-0", letter("Aldea", 0), "rush"), TENANT).result()
+        fleet.until(lambda: fleet.counts(run_id(TENANT, "rush-0"), "rush"), "the first plan was kept")
+        waiting = beside.submit(fleet.result, body("rush-1", letter("Brenna", 1), "rush"), TENANT)
+        fleet.until(lambda: bool(fleet.served(role="planner", tier="small", state="open")), "a small model adapts")
+        fleet.stop_planner()
+        fleet.stack.start_service("planner")
+        result = waiting.result()
+
+    ledger = [call for call in fleet.ledger(TENANT) if call.run == result.run]
+    assert (result.status, result.plan_reused_from) == ("succeeded", run_id(TENANT, "rush-0"))
+    assert [call.status for call in ledger if call.role is Role.PLANNER] == [
+        CallStatus.INTERRUPTED,
+        CallStatus.FINISHED,
+    ]
+    assert sum(call.cost_nano_usd or 0 for call in ledger) == result.cost_nano_usd
+
+
+def test_an_end_that_no_planner_was_there_to_hear_is_counted_when_one_is_back(fleet: Fleet) -> None:
+    run = run_id(TENANT, "rush-2")
+    with ThreadPoolExecutor() as beside:
+        waiting = beside.submit(fleet.result, body("rush-2", letter("Corvo", 2), "rush"), TENANT)
+        fleet.until(lambda: bool(fleet.stack_events(f"tierbus.event.{TENANT}.{run}.planned")), "it was planned")
+        fleet.stop_planner()
+        result = waiting.result()
+    assert result.status == "succeeded"
+    assert not fleet.counts(run, "rush")
+
+    fleet.stack.start_service("planner")
+
+    fleet.until(lambda: fleet.counts(run, "rush"), "it was counted")
