@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tierbus.contracts import Attachment, Content, Expects, Inputs, Step
@@ -88,12 +88,14 @@ def test_the_key_can_be_told_by_any_later_release() -> None:
     assert shape() == "dee23077f78191d3c2e1a54b1f1cd333"
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_has_one_mask_and_masking_reads_it_to_its_end(text: str) -> None:
     assert masked(text) == masked(text)
     assert masked(f"{text} zebra").endswith(("zebra", ">"))
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 10**9), min_size=2, max_size=2), st.text(string.ascii_letters, min_size=3, max_size=12))
 def test_numbers_and_names_do_not_matter(numbers: list[int], name: str) -> None:
     prompt = f"Send {numbers[0]} bottles to {name.capitalize()} before day {numbers[1]}."

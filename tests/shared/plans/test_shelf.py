@@ -1,7 +1,7 @@
 """What is kept for a shape: earned by accepted plans, dropped by its rate, each run counted once."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plans import LEG, NOW, diamond, judged, new_run
 
@@ -145,6 +145,7 @@ runs = st.builds(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(runs, max_size=120), st.randoms(use_true_random=False))
 def test_a_run_is_never_counted_twice(told: list[Ended], chance: object) -> None:
     """Whatever is said again, in whatever order: what was counted once changes nothing the second time."""
@@ -161,6 +162,7 @@ def test_a_run_is_never_counted_twice(told: list[Ended], chance: object) -> None
         assert count(shelf, run, RULES).shelf is shelf
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), max_size=60))
 def test_each_run_in_its_turn_is_counted_once_and_the_counters_agree(outcomes: list[bool]) -> None:
     lenient = RULES.model_copy(update={"keep_rate": 1e-9, "min_tries": 100})
@@ -174,6 +176,7 @@ def test_each_run_in_its_turn_is_counted_once_and_the_counters_agree(outcomes: l
     assert 0 <= found.accepted <= found.tried
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(runs, max_size=60))
 def test_a_plan_that_stands_has_earned_it_and_holds_its_rate(told: list[Ended]) -> None:
     shelf = after(*told)
