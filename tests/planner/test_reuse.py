@@ -220,6 +220,23 @@ async def test_a_repair_and_the_adapting_before_it_are_all_on_the_bill() -> None
     await desk.ended("three")
 
 
+async def test_a_kept_plan_that_the_budget_does_not_reach_for_is_not_tried() -> None:
+    """Eight steps on the frontier are estimated at $0.16; the frontier may know a cheaper plan, and here it does."""
+    eight = [step(f"s{n}", tier="frontier") for n in range(7)]
+    dear = plan(*eight, step("all", *(one["id"] for one in eight), tier="frontier"))
+    desk = Desk([dear, dear, GOOD])
+    for name in ("one", "two"):
+        await desk.planned(name)
+        await desk.ended(name, path=(Tier.FRONTIER,))
+
+    messages = await desk.planned("three", who="Berta", budget_nano_usd=100_000_000)
+
+    assert tiers(desk) == [Tier.FRONTIER] * 3
+    assert [one.id for one in told(messages).steps] == ["read", "check", "write"]
+    assert (desk.run("three").plan_tried, desk.run("three").plan_saved_nano_usd) == (None, None)
+    assert desk.shelf().template is not None
+
+
 async def test_below_the_rate_the_plan_is_dropped_and_the_frontier_plans_anew() -> None:
     desk = await kept(ADAPTED, ADAPTED, GOOD)
     for name in ("three", "four"):

@@ -141,7 +141,7 @@ class Planner:
         """A kept plan adapted by a small model where there is one; else, or where that fails, a new one by the frontier."""
         prompt = await self.texts.read(run.prompt) if run.prompt else ""
         known = await self.reuse.look(run, prompt, time.time()) if self.reuse is not None else Known()
-        if known.template is None:
+        if known.template is None or self._too_dear(run, known.template):
             made = await self._make(run, (), delivery)
             return replace(made, origin=Origin(known.shape))
         adapted = await self._adapt(run, known.template, delivery)
@@ -153,6 +153,10 @@ class Planner:
         made = await self._make(run, adapted.calls, delivery)
         tried = None if adapted.why else known.template.id
         return replace(made, origin=Origin(known.shape, tried, None, -paid if paid is not None else None))
+
+    def _too_dear(self, run: Run, template: Template) -> bool:
+        """Whether the budget does not reach for a kept plan's steps: then the frontier may know a cheaper plan."""
+        return bool(affordable(template.plan, _facts(run, ()), self.catalog, time.time()))
 
     async def _adapt(self, run: Run, template: Template, delivery: Delivery) -> _Planned:
         """One call to a small model; an answer that cannot be used is not repaired. `why` says that there was none."""
@@ -219,10 +223,7 @@ class Planner:
 
     def _problems(self, run: Run, plan: Plan, calls: tuple[CallRecorded, ...]) -> list[str]:
         """Why a plan cannot be run after these calls; empty if it can."""
-        facts = Facts(
-            attachments=frozenset(item.name for item in run.attachments),
-            budget_nano_usd=budget_left(run, calls),
-        )
+        facts = _facts(run, calls)
         return check(plan, facts) or affordable(plan, facts, self.catalog, time.time())
 
     async def _ask(
@@ -293,6 +294,14 @@ class Planner:
 
 def _slot(run: Run, ask: int = 0) -> Slot:
     return Slot(run=run.id, tenant=run.tenant, step="_plan", attempt=1, role=Role.PLANNER, ask=ask)
+
+
+def _facts(run: Run, calls: tuple[CallRecorded, ...]) -> Facts:
+    """What a plan for this run is checked against after these calls."""
+    return Facts(
+        attachments=frozenset(item.name for item in run.attachments),
+        budget_nano_usd=budget_left(run, calls),
+    )
 
 
 def _cost(calls: tuple[CallRecorded, ...]) -> int | None:
