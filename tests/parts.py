@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tierbus.cache.reuse import Reuse
+from tierbus.cache.reuse import Sharing
 from tierbus.ledger.desk import Desk
 from tierbus.runs import Runs
 from tierbus.testing.memory import MemoryAnswers, MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
@@ -25,5 +25,5 @@ class Parts:
     def __post_init__(self) -> None:
         self.models = ScriptedModels(self.script)
         self.runs = Runs(self.store, self.ledger, followers=self.answers.followers)
-        self.reuse = Reuse(self.runs, self.answers, "set-up")
+        self.reuse = Sharing(self.runs, self.answers, "set-up")
         self.desk = Desk(self.catalog, self.models, self.ledger, self.outputs)

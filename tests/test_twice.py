@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from tests.parts import Parts
-from tests.plans import NOW, RUN, new_run
+from tests.plans import LEG, NOW, RUN, diamond, judged, new_run
 from tierbus.cache.rules import CacheRules
 from tierbus.classes import Classes, ClassRules
 from tierbus.contracts import (
+    GENERAL,
     CancelRequested,
     Message,
     Outcome,
@@ -24,16 +25,22 @@ from tierbus.contracts import (
     Task,
     Tier,
     TimerDue,
+    VerdictKind,
     run_id,
 )
 from tierbus.executor.app import Executor
 from tierbus.llm.model import Question
 from tierbus.planner.app import Planner
+from tierbus.planner.reuse import Reuse
+from tierbus.plans.library import Library
+from tierbus.plans.rules import PlanRules
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
 from tierbus.router.app import Router
-from tierbus.run import begin
+from tierbus.run import Origin, adopt, advance, begin
+from tierbus.runs import said
 from tierbus.service import Delivery, Service
+from tierbus.testing.memory import MemoryShelves
 from tierbus.tiers.catalog import ModelSpec
 
 PLAN = {
@@ -69,7 +76,9 @@ class Bench:
         self.router = Router(
             parts.runs, parts.texts, parts.desk, parts.catalog, classes=sharing, reuse=parts.reuse
         ).service()
-        self.planner = Planner(parts.runs, parts.texts, parts.desk, parts.catalog).service()
+        self.shelves = MemoryShelves()
+        reuse = Reuse(Library(self.shelves), Classes(classes={GENERAL: ClassRules(plans=PlanRules(reuse=True))}))
+        self.planner = Planner(parts.runs, parts.texts, parts.desk, parts.catalog, reuse).service()
         self.executor = Executor(parts.runs, parts.texts, parts.desk, parts.catalog, self._tell).service()
         self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog), parts.reuse).service()
 
@@ -89,6 +98,7 @@ class Bench:
             len(self.parts.models.asked),
             dict(self.parts.answers.leads),
             {leader: list(waiting) for leader, waiting in self.parts.answers.waiting.items()},
+            dict(self.shelves.kept),
         )
 
 
@@ -112,6 +122,16 @@ async def _cancel_before_the_task(bench: Bench) -> tuple[Service, Message]:
 async def _plan(bench: Bench) -> tuple[Service, Message]:
     await bench.parts.store.write(begin(new_run(Route.PLAN), NOW).run, 0)
     return bench.planner, PlanRequested(run=RUN, priority=Priority.NORMAL)
+
+
+async def _plan_judged(bench: Bench) -> tuple[Service, Message]:
+    run = begin(new_run(Route.PLAN), NOW).run
+    run = adopt(run, diamond(), (), LEG, origin=Origin(shape="f" * 32)).run
+    for name in run.steps:
+        run = advance(run, judged(name, 1, VerdictKind.ACCEPT), NOW).run
+    await bench.parts.store.write(run, 0)
+    [_, ended] = said(run)
+    return bench.planner, ended
 
 
 async def _step(bench: Bench) -> tuple[Service, Message]:
@@ -179,6 +199,7 @@ SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "cancel-requested": _cancel,
     "cancel-requested before the task": _cancel_before_the_task,
     "plan-requested": _plan,
+    "plan-judged": _plan_judged,
     "step-released": _step,
     "step-executed": _executed,
     "timer-due": _due,

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, field_validator
 from tierbus.cache.rules import CacheRules
 from tierbus.contracts import TASK_CLASS, Model, explain
 from tierbus.errors import Misconfigured
+from tierbus.plans.rules import PlanRules
 
 OTHERS = "*"
 
@@ -23,6 +24,8 @@ class ClassRules(Model):
     """The rules of one class; what is not said is off."""
 
     cache: CacheRules | None = None
+    plans: PlanRules | None = None
+    """When a plan may be used again by a cheaper model."""
 
 
 class Classes(Model):

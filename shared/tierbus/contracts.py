@@ -225,6 +225,18 @@ class PlanRequested(Message):
         return f"tierbus.plan.{self.priority}.{self.run}"
 
 
+class PlanJudged(Message):
+    """A run with a plan that may be kept, or that was kept, has ended; how stands in the run's state. The planner counts it."""
+
+    kind: ClassVar[str] = "plan-judged"
+    pattern: ClassVar[str] = "tierbus.judged.{run}"
+    run: str
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.judged.{self.run}"
+
+
 class StepReleased(Message):
     """A step may run now, on this tier; what it needs is in the run's state."""
 
@@ -513,13 +525,14 @@ class TaskRouted(Event):
 
 
 class TaskPlanned(Event):
-    """A plan was adopted; `fallback` says why there is none."""
+    """A plan was adopted; `fallback` says why there is none, `plan_reused_from` whose plan it was before (a run)."""
 
     kind: ClassVar[str] = "planned"
     pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.planned"
     steps: tuple[Step, ...]
     repaired: bool = False
     fallback: str | None = None
+    plan_reused_from: str | None = None
 
 
 class StepStarted(Event):
@@ -581,6 +594,9 @@ class Result(Event):
     """How a task ended, once per run, on `tierbus.event.<tenant>.<run>.result`.
 
     `cached_from` is the run whose answer this is, where none was made: then it cost nothing, and `baseline` is that run's.
+    `plan_reused_from` is the run whose plan was adapted for this one. `plan_saved_nano_usd` is an estimate of what that
+    saved: what the frontier took to make that plan, less what was paid to adapt it; below zero where adapting was paid in
+    vain, None where nothing was tried or a price is not known.
     """
 
     kind: ClassVar[str] = "result"
@@ -609,6 +625,8 @@ class Result(Event):
     repaired: bool = False
     fallback: str | None = None
     cached_from: str | None = None
+    plan_reused_from: str | None = None
+    plan_saved_nano_usd: int | None = None
     routed: Leg | None = None
     planned: Leg | None = None
     trace_id: str | None = None
@@ -680,6 +698,7 @@ MESSAGES: tuple[type[Message], ...] = (
     Task,
     CancelRequested,
     PlanRequested,
+    PlanJudged,
     StepReleased,
     StepExecuted,
     TimerSet,

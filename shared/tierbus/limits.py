@@ -14,6 +14,9 @@ STATE_BYTES = 512 * KIB
 ATTACHMENTS = 64
 METADATA_ENTRIES = 64
 
+TEMPLATE_BYTES = 128 * KIB
+"""A plan larger than this is not kept for reuse."""
+
 PLAN_STEPS = 12
 PLAN_DEPTH = 6
 ATTEMPTS = 3

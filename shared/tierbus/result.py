@@ -76,6 +76,8 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         repaired=run.repaired,
         fallback=run.fallback,
         cached_from=run.cached.run if run.cached else None,
+        plan_reused_from=run.plan_reused_from,
+        plan_saved_nano_usd=run.plan_saved_nano_usd,
         routed=run.routed,
         planned=run.planned,
         trace_id=run.trace_id,

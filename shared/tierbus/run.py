@@ -97,7 +97,8 @@ class Cached(Model):
 class Run(Model):
     """All that is known of one task. `status` is None while it runs; `prompt` is None where only a cancel was seen.
 
-    `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one, and
+    `plan_shape` is the shape of a task whose plan may be kept, `plan_tried` the run whose plan was tried for it, and
+    `plan_reused_from` the same where that did; what it saved is an estimate. `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one, and
     `traced` is False where that one is not sampled.
     """
 
@@ -117,6 +118,10 @@ class Run(Model):
     planning: bool = False
     repaired: bool = False
     fallback: str | None = None
+    plan_shape: str | None = None
+    plan_tried: str | None = None
+    plan_reused_from: str | None = None
+    plan_saved_nano_usd: int | None = None
     steps: dict[str, StepState] = Field(default_factory=dict)
     calls: tuple[CallRecorded, ...] = ()
     queue_s: float = 0.0
@@ -176,6 +181,19 @@ class Change(NamedTuple):
     messages: list[Message]
 
 
+class Origin(NamedTuple):
+    """Where a plan comes from: the task's shape, the run whose plan was tried and, where it did, used, and what that saved."""
+
+    shape: str | None = None
+    tried: str | None = None
+    reused_from: str | None = None
+    saved_nano_usd: int | None = None
+
+
+NEW = Origin()
+"""A plan that was made for its own task, and that nobody will keep."""
+
+
 class Judged(NamedTuple):
     """An attempt with its verdict, and every call that either of them made."""
 
@@ -220,6 +238,7 @@ def adopt(
     *,
     repaired: bool = False,
     fallback: str | None = None,
+    origin: Origin = NEW,
 ) -> Change:
     """Take a validated plan for a run that waits for one; a second plan is ignored. `leg` is the plan request's way."""
     if not (run.live and run.planning):
@@ -228,6 +247,10 @@ def adopt(
         "planning": False,
         "repaired": repaired,
         "fallback": fallback,
+        "plan_shape": origin.shape,
+        "plan_tried": origin.tried,
+        "plan_reused_from": origin.reused_from,
+        "plan_saved_nano_usd": origin.saved_nano_usd,
         "queue_s": run.queue_s + max(0.0, leg.began_at - leg.published_at),
         "calls": (*run.calls, *calls),
         "planned": leg,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, TaskStatus, TimerDue
+from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, PlanJudged, TaskStatus, TimerDue
 from tierbus.errors import Conflict, Unavailable
 from tierbus.ledger.book import orphaned
 from tierbus.ledger.closing import close as close_call
@@ -166,5 +166,7 @@ class Runs:
 
 
 def said(run: Run) -> list[Message]:
-    """What a run wants said now: its result, or all that it waits for."""
-    return [result_of(run)] if run.status is not None else pending(run)
+    """What a run wants said now: its result and, where its plan may be kept, that it has ended; or all that it waits for."""
+    if run.status is None:
+        return pending(run)
+    return [result_of(run), *([PlanJudged(run=run.id)] if run.plan_shape is not None else [])]

@@ -21,6 +21,7 @@ from tierbus.contracts import (
     Hints,
     Message,
     Outcome,
+    PlanJudged,
     PlanRequested,
     Priority,
     Result,
@@ -93,6 +94,7 @@ def samples() -> list[Message]:
         ),
         CancelRequested(tenant="acme", run=RUN),
         PlanRequested(run=RUN, priority=Priority.NORMAL),
+        PlanJudged(run=RUN),
         StepReleased(run=RUN, step="answer", attempt=1, tier=Tier.SMALL, priority=Priority.NORMAL),
         StepExecuted(
             run=RUN,

@@ -4,6 +4,7 @@ import pytest
 
 from tierbus.classes import ClassRules, load
 from tierbus.errors import Misconfigured
+from tierbus.plans.rules import PlanRules
 
 
 def test_without_a_file_no_class_has_rules() -> None:
@@ -26,6 +27,8 @@ def test_a_class_that_is_not_named_has_the_rules_of_the_star(tmp_path: Path) -> 
         ("classes: {a: {cache: {ttl_s: 0}}}", "cache.ttl_s"),
         ("classes: {a: {cache: {ttl_s: 345601}}}", "345601"),
         ("classes: {a: {cache: {}}}", "cache.ttl_s"),
+        ("classes: {a: {plans: {keep_rate: 2}}}", "classes.a.plans.keep_rate"),
+        ("classes: {a: {plans: {reuse: sometimes}}}", "sometimes"),
         ("classes: [", "is not YAML"),
         ("- a", "valid dictionary"),
     ],
@@ -41,3 +44,13 @@ def test_a_file_that_does_not_fit_is_refused_with_the_value(tmp_path: Path, text
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(Misconfigured, match=r"TIERBUS_CLASSES='nowhere\.yaml'"):
         load("nowhere.yaml")
+
+
+def test_plans_are_used_again_only_where_a_class_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes:\n  offers: {plans: {reuse: true, min_accepted: 2}}\n  sums: {}\n", encoding="utf-8")
+    found = load(str(path))
+
+    assert found.of("offers").plans == PlanRules(reuse=True, min_accepted=2)
+    assert found.of("sums").plans is None
+    assert not PlanRules().reuse

@@ -67,6 +67,7 @@ KEYS = {
     "task": ("tierbus.task.high.acme", "acme/t-1"),
     "cancel-requested": (f"tierbus.cancel.acme.{RUN}", f"tierbus.cancel.acme.{RUN}"),
     "plan-requested": (f"tierbus.plan.normal.{RUN}", f"tierbus.plan.normal.{RUN}"),
+    "plan-judged": (f"tierbus.judged.{RUN}", f"tierbus.judged.{RUN}"),
     "step-released": (f"tierbus.step.small.normal.{RUN}.answer.1", f"tierbus.step.small.normal.{RUN}.answer.1"),
     "step-executed": (f"tierbus.review.normal.{RUN}.answer.1", f"tierbus.review.normal.{RUN}.answer.1"),
     "timer-set": (f"tierbus.timer.{RUN}", f"tierbus.timer.{RUN}.1800000000.000"),

@@ -12,11 +12,12 @@ from dataclasses import replace
 import structlog
 import uvloop
 
-from tierbus import classes
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
 from tierbus.cache.key import setup_of
-from tierbus.cache.reuse import Reuse
+from tierbus.cache.reuse import Sharing
+from tierbus.classes import Classes
+from tierbus.classes import load as load_classes
 from tierbus.contracts import Tier
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
@@ -24,6 +25,8 @@ from tierbus.executor.interrupts import Interrupts
 from tierbus.ledger.desk import Desk
 from tierbus.llm.registry import Models, connect
 from tierbus.planner.app import Planner
+from tierbus.planner.reuse import Reuse
+from tierbus.plans.library import Library
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
@@ -35,6 +38,7 @@ from tierbus.telemetry import logs, names
 from tierbus.telemetry.meters import OtelMeters
 from tierbus.telemetry.names import Attr
 from tierbus.telemetry.process import Telemetry, telemetry
+from tierbus.telemetry.watch import Watch
 from tierbus.tiers.catalog import Catalog, ModelSpec, load
 
 log = structlog.get_logger(__name__)
@@ -95,11 +99,12 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
     """How the named service is built once there is a bus.
 
     Raises:
-        Misconfigured: there is no such service, or its tier file does not fit.
+        Misconfigured: there is no such service, or its tier file or classes file does not fit.
     """
     if name not in SERVICES:
         raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
     catalog = load(settings.tiers)
+    classes = load_classes(settings.classes)
 
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
@@ -113,7 +118,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         )
         desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s, told.watch)
         _measure(told.meters, desk, settings)
-        service = _service(name, bus, runs, desk, catalog, settings)
+        service = _service(name, bus, runs, desk, catalog, settings, classes, told.watch)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
             service,
@@ -135,7 +140,16 @@ def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:
     meters.watch(names.BUDGET_LIMIT, lambda: budgets)
 
 
-def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings) -> Service:
+def _service(
+    name: str,
+    bus: Bus,
+    runs: Runs,
+    desk: Desk,
+    catalog: Catalog,
+    settings: Settings,
+    classes: Classes,
+    watch: Watch,
+) -> Service:
     match name:
         case "router":
             return Router(
@@ -145,17 +159,17 @@ def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, sett
                 catalog,
                 settings.classify_below,
                 join_traces=settings.join_traces,
-                classes=classes.load(settings.classes),
-                reuse=Reuse(runs, bus.answers, setup_of(catalog)),
+                classes=classes,
+                reuse=Sharing(runs, bus.answers, setup_of(catalog)),
             ).service()
         case "planner":
-            return Planner(runs, bus.texts, desk, catalog).service()
+            return Planner(runs, bus.texts, desk, catalog, Reuse(Library(bus.shelves, watch), classes)).service()
         case "executor":
             interrupts = Interrupts()
             executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
-            return Reviewer(runs, Ladder(bus.texts, desk, catalog), Reuse(runs, bus.answers)).service()
+            return Reviewer(runs, Ladder(bus.texts, desk, catalog), Sharing(runs, bus.answers)).service()
 
 
 def serve(name: str) -> int:

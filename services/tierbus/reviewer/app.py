@@ -6,7 +6,7 @@ from functools import partial
 
 import structlog
 
-from tierbus.cache.reuse import Reuse
+from tierbus.cache.reuse import Sharing
 from tierbus.contracts import Message, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
 from tierbus.errors import Cancelled
 from tierbus.reviewer.ladder import Ladder, Review
@@ -23,7 +23,7 @@ class Reviewer:
 
     runs: Runs
     ladder: Ladder
-    reuse: Reuse | None = None
+    reuse: Sharing | None = None
 
     def service(self) -> Service:
         """The table of what the reviewer hears."""

@@ -9,7 +9,7 @@ import structlog
 
 from tierbus import limits
 from tierbus.cache.key import key_of
-from tierbus.cache.reuse import Reuse
+from tierbus.cache.reuse import Sharing
 from tierbus.classes import Classes
 from tierbus.contracts import (
     NANO,
@@ -68,7 +68,7 @@ class Router:
     advisor: Advisor | None = None
     join_traces: bool = False
     classes: Classes = field(default_factory=Classes)
-    reuse: Reuse | None = None
+    reuse: Sharing | None = None
 
     def service(self) -> Service:
         """The table of what the router hears."""

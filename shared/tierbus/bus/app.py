@@ -22,6 +22,7 @@ from tierbus.bus.connect import options
 from tierbus.bus.gauges import Gauges
 from tierbus.bus.middleware import watching
 from tierbus.bus.publish import Publisher
+from tierbus.bus.shelves import JetShelves
 from tierbus.bus.slots import SlotSubscriber, subscribe
 from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
 from tierbus.bus.worker import Received, Worker, received
@@ -43,6 +44,7 @@ class Bus:
     texts: JetTexts
     ledger: JetLedger
     answers: JetAnswers
+    shelves: JetShelves
     nc: Client
 
     @classmethod
@@ -56,6 +58,7 @@ class Bus:
             JetTexts(nc),
             JetLedger(publisher, nc),
             JetAnswers(publisher),
+            JetShelves(publisher),
             nc,
         )
 

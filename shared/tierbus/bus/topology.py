@@ -8,6 +8,7 @@ from tierbus import limits
 from tierbus.contracts import (
     CancelRequested,
     Message,
+    PlanJudged,
     PlanRequested,
     Priority,
     StepExecuted,
@@ -21,11 +22,13 @@ NANOS = 1_000_000_000
 DEDUP_WINDOW_S = 120
 TASKS, WORK, EVENTS, OUTPUTS, LEDGER, DEAD = "TASKS", "WORK", "EVENTS", "OUTPUTS", "LEDGER", "DEAD"
 CACHE = "CACHE"
+SHELVES = "SHELVES"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
 OUTPUT_SUBJECT = "tierbus.output.{slot}"
 LEAD_SUBJECT = "tierbus.cache.{tenant}.{key}"
 FOLLOW_SUBJECT = "tierbus.follow.{leader}.{follower}"
+SHELF_SUBJECT = "tierbus.shelf.{tenant}.{shape}"
 CLOSING_SUBJECT = "tierbus.ctl.closing.{run}"
 
 
@@ -71,7 +74,7 @@ STREAMS: tuple[Stream, ...] = (
     ),
     _stream(
         WORK,
-        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel")),
+        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "judged")),
         retention="workqueue",
         discard="old",
         max_msgs_per_subject=1,
@@ -97,6 +100,14 @@ STREAMS: tuple[Stream, ...] = (
         max_age=int(limits.BLOB_TTL_S) * NANOS,
         allow_msg_ttl=True,
     ),
+    _stream(
+        SHELVES,
+        "tierbus.shelf.*.*",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
+    ),
     _stream(LEDGER, "tierbus.ledger.>", retention="limits", deny_delete=True, deny_purge=True),
     _stream(DEAD, "tierbus.dead.*.*", retention="limits", max_age=int(limits.DEAD_AGE_S) * NANOS),
 )
@@ -115,6 +126,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     *_lanes("router", TASKS, Task, "router-task", "tierbus.task.{lane}.*"),
     Consumer("router-cancel", WORK, "tierbus.cancel.*.*", "router", CancelRequested, 0.25),
     *_lanes("planner", WORK, PlanRequested, "planner-plan", "tierbus.plan.{lane}.*"),
+    Consumer("planner-judged", WORK, "tierbus.judged.*", "planner", PlanJudged, 0.25),
     *(
         lane
         for tier in Tier

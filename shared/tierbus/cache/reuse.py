@@ -32,7 +32,7 @@ from tierbus.runs import TRIES, Runs, said
 from tierbus.stores import Answers, Lead
 
 
-class Reuse:
+class Sharing:
     """The answers of one bus. `setup` is the part of every key that says with what models and prompts they are made."""
 
     def __init__(self, runs: Runs, answers: Answers, setup: str = "", clock: Callable[[], float] = time.time) -> None:

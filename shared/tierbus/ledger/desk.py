@@ -7,7 +7,7 @@ if the answer was stored, it is used; if not, the open call is settled as interr
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 
 import structlog
@@ -207,12 +207,13 @@ class Desk:
         if ask.again:
             self._watch.found(call)
 
-    async def leftovers(self, about: Slot) -> tuple[CallRecorded, ...]:
-        """Every call that was made for a step's attempt by a role, whatever became of its asker; open ones are settled."""
+    async def leftovers(self, about: Slot, known: Container[str] = ()) -> tuple[CallRecorded, ...]:
+        """Every call but the `known` that was made for a step's attempt by a role, whatever became of its asker; open ones are settled."""
         mine = [
             call
             for call in await self._ledger.of_run(about.run)
             if (call.step, call.attempt, call.role) == (about.step, about.attempt, about.role)
+            and call.call not in known
         ]
         return tuple([await self._settled(call) for call in mine])
 

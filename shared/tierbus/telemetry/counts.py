@@ -40,7 +40,10 @@ def _tokens(usage: Usage) -> Iterator[tuple[str, int]]:
 
 
 def of_change(meters: Meters, before: Run | None, after: Run) -> None:
-    """What a change of a run's state did to its steps."""
+    """What a change of a run's state did to its plan and its steps."""
+    if before is not None and before.planning and after.plan_tried is not None:
+        event = "adapted" if after.plan_reused_from is not None else "unfit"
+        meters.add(names.TEMPLATES, 1, {Attr.TEMPLATE_EVENT: event})
     for _name, attempt in new_attempts(before, after):
         labels = {
             Attr.VERDICT: attempt.verdict.kind.value,

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from tierbus.contracts import Leg, Message, Model, Result, StepExecuted, Task, run_id
+from tierbus.contracts import Leg, Message, Model, PlanJudged, Result, StepExecuted, Task, run_id
 from tierbus.run import Run
 from tierbus.service import Delivery
 from tierbus.telemetry import context, spans
@@ -77,7 +77,9 @@ class Handling:
 
     @property
     def traced(self) -> bool:
-        """Whether anybody wants its spans."""
+        """Whether anybody wants its spans. Counting a plan is no work of its task, whose trace has been told by then."""
+        if isinstance(self.message, PlanJudged):
+            return False
         if self._wanted is not None:
             return self._wanted
         trace_id = self.trace_id
@@ -207,7 +209,12 @@ class Handling:
             if before is None and after.decision is not None:
                 attributes |= spans.route_attributes(after.decision)
             if before is not None and before.planning and after.planned is not None:
-                attributes |= spans.plan_attributes(len(after.steps), after.fallback, repaired=after.repaired)
+                attributes |= spans.plan_attributes(
+                    len(after.steps),
+                    after.fallback,
+                    repaired=after.repaired,
+                    reused_from=after.plan_reused_from,
+                )
             for _name, attempt in new_attempts(before, after):
                 attributes |= spans.verdict_attributes(attempt.verdict)
                 attributes[Attr.ATTEMPT_OUTCOME] = attempt.outcome.value

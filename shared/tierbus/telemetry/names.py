@@ -32,6 +32,9 @@ class Attr(StrEnum):
     PLAN_STEPS = "tierbus.plan.steps"
     PLAN_REPAIRED = "tierbus.plan.repaired"
     PLAN_FALLBACK = "tierbus.plan.fallback"
+    PLAN_REUSED_FROM = "tierbus.plan.reused_from"
+    PLAN_SAVED = "tierbus.plan.saved_usd"
+    TEMPLATE_EVENT = "tierbus.plan.template.event"
 
     STEP = "tierbus.step.id"
     STEP_STATUS = "tierbus.step.status"
@@ -214,6 +217,13 @@ STEPS = Metric(
 ESCALATIONS = Metric(
     "tierbus.escalations", "{step}", Kind.COUNTER, "Steps sent up a tier.", (Attr.TIER_FROM, Attr.TIER_TO)
 )
+TEMPLATES = Metric(
+    "tierbus.plan.templates",
+    "{plan}",
+    Kind.COUNTER,
+    "Plans for reuse: kept, adapted (used again), unfit (tried in vain: the frontier planned), dropped (its rate fell).",
+    (Attr.TEMPLATE_EVENT,),
+)
 REVIEWS = Metric(
     "tierbus.reviews",
     "{review}",
@@ -268,6 +278,7 @@ METRICS: tuple[Metric, ...] = (
     TASKS,
     STEPS,
     ESCALATIONS,
+    TEMPLATES,
     REVIEWS,
     MESSAGES,
     REDELIVERIES,

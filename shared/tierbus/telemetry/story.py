@@ -27,7 +27,9 @@ def trace(story: Story) -> list[Span]:
     root = context.root_span(result.run)
     routed = spans.route_attributes(result.decision) if result.decision else {}
     found += _handled(story, result.routed, TASK_QUEUE, "router", root, routed)
-    planned = spans.plan_attributes(len(result.steps), result.fallback, repaired=result.repaired)
+    planned = spans.plan_attributes(
+        len(result.steps), result.fallback, repaired=result.repaired, reused_from=result.plan_reused_from
+    )
     found += _handled(story, result.planned, PLAN_QUEUE, "planner", root, planned)
     for place, step in enumerate(result.steps):
         if step.released_at is not None or step.attempts:

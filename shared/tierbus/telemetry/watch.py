@@ -74,6 +74,10 @@ class Watch:
             told = (*handling.asked, *handling.closed)
             self._later(partial(handling.spans, leg, self._instance, told))
 
+    def template(self, event: str) -> None:
+        """A plan was kept for reuse, or dropped."""
+        self.meters.add(names.TEMPLATES, 1, {Attr.TEMPLATE_EVENT: event})
+
     def settled(self, fate: str) -> None:
         """What became of the delivery in hand."""
         handling = current()

@@ -5,6 +5,7 @@ import hashlib
 from tierbus import limits
 from tierbus.contracts import CallRecorded, CallStatus, Content
 from tierbus.errors import Conflict, Unavailable
+from tierbus.plans.shelf import Shelf
 from tierbus.run import Run
 from tierbus.stores import Lead, Output
 
@@ -76,6 +77,23 @@ class MemoryTexts:
         name = hashlib.sha256(data).hexdigest()
         self.kept[name] = content.text
         return Content(media=content.media, ref=name, size=len(data))
+
+
+class MemoryShelves:
+    """Shelves of plans with revisions."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], tuple[Shelf, int]] = {}
+
+    async def read(self, tenant: str, shape: str) -> tuple[Shelf, int] | None:
+        return self.kept.get((tenant, shape))
+
+    async def write(self, shelf: Shelf, revision: int, ttl_s: float) -> int:  # noqa: ARG002 - the protocol's shape
+        _, standing = self.kept.get((shelf.tenant, shelf.shape), (None, 0))
+        if standing != revision:
+            raise Conflict(f"shelf {shelf.shape!r} is not at revision {revision}")
+        self.kept[shelf.tenant, shelf.shape] = (shelf, standing + 1)
+        return standing + 1
 
 
 class MemoryLedger:

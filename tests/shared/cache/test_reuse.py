@@ -8,7 +8,7 @@ from tests.parts import Parts
 from tests.plans import NOW, judged, new_run
 
 from tierbus import limits
-from tierbus.cache.reuse import Reuse
+from tierbus.cache.reuse import Sharing
 from tierbus.cache.rules import CacheRules
 from tierbus.contracts import (
     Message,
@@ -41,7 +41,7 @@ class Bench:
         self.parts = Parts(answers=answers or MemoryAnswers())
         self.answers = self.parts.answers
         self.runs = Runs(self.parts.store, self.parts.ledger, clock=self.clock, followers=self.answers.followers)
-        self.reuse = Reuse(self.runs, self.answers, clock=self.clock)
+        self.reuse = Sharing(self.runs, self.answers, clock=self.clock)
 
     def clock(self) -> float:
         return self.now

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.plans import NOW, RUN, diamond, judged, new_run, planned, plans
+from tests.plans import LEG, NOW, RUN, diamond, judged, new_run, planned, plans
 from tests.shared.telemetry.test_ends import lives
 from tests.shared.telemetry.test_spans import a_call, ended_run, failed_run
 
-from tierbus.contracts import NANO, Baseline, CallStatus, Plan, TaskStatus, Tier, Usage, VerdictKind
+from tierbus.contracts import NANO, Baseline, CallStatus, Plan, Route, TaskStatus, Tier, Usage, VerdictKind
 from tierbus.result import result_of
-from tierbus.run import Run, StepStatus, advance, begin, close, finish
+from tierbus.run import Origin, Run, StepStatus, adopt, advance, begin, close, finish
 from tierbus.telemetry import counts, names
 from tierbus.telemetry.names import Attr, Kind, Metric
 
@@ -114,6 +114,31 @@ def test_a_call_that_took_no_time_of_a_model_is_not_timed() -> None:
 def test_opening_a_run_counts_nothing() -> None:
     assert counted((None, begin(new_run(), NOW).run)).sums == {}
     assert counted((begin(new_run(), NOW).run, planned(diamond()))).sums == {}
+
+
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        (Origin(), {}),
+        (Origin("f" * 32), {}),
+        (Origin("f" * 32, "first", "first", 7), {"adapted": 1}),
+        (Origin("f" * 32, "first", None, -7), {"unfit": 1}),
+    ],
+)
+def test_a_plan_that_was_used_again_or_tried_in_vain_is_counted_when_one_is_adopted(
+    origin: Origin, told: dict[str, int]
+) -> None:
+    opened = begin(new_run(Route.PLAN), NOW).run
+    adopted = adopt(opened, diamond(), (), LEG, origin=origin).run
+    later = advance(adopted, judged("split", 1, VerdictKind.ACCEPT), NOW).run
+
+    tally = counted((None, opened), (opened, adopted), (adopted, later))
+
+    assert {
+        event: tally.of(names.TEMPLATES, TEMPLATE_EVENT=event)
+        for event in ("adapted", "unfit")
+        if tally.of(names.TEMPLATES, TEMPLATE_EVENT=event)
+    } == told
 
 
 def test_an_escalation_is_a_review_and_a_way_up_but_no_end() -> None:

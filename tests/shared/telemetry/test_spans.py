@@ -596,6 +596,7 @@ def test_a_verdict_without_a_reason_has_none() -> None:
 def test_a_plan_says_how_long_it_is_and_why_there_is_none() -> None:
     assert spans.plan_attributes(4, None, repaired=True) == {Attr.PLAN_STEPS: 4, Attr.PLAN_REPAIRED: True}
     assert spans.plan_attributes(1, LONG, repaired=False)[Attr.PLAN_FALLBACK] == f"{LONG[:299]}…"
+    assert spans.plan_attributes(4, None, repaired=False, reused_from=RUN)[Attr.PLAN_REUSED_FROM] == RUN
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.shared.telemetry.test_ends import lives
 from tests.shared.telemetry.test_spans import CALLER, CALLER_SPAN, CALLER_TRACE, a_call, ended_run
 
 from tierbus.contracts import CallRecorded, CallStatus, Leg, Plan, Role, Route, Slot, TaskStatus, Tier, VerdictKind
-from tierbus.run import Run, adopt, advance, begin, close, finish
+from tierbus.run import Origin, Run, adopt, advance, begin, close, finish
 from tierbus.telemetry import context
 from tierbus.telemetry.ends import ended_last
 from tierbus.telemetry.names import Attr
@@ -188,6 +188,17 @@ def test_a_question_whose_delivery_was_handed_back_hangs_on_its_step() -> None:
     assert_one_tree(spans)
     assert question.span_id == ask_of("split", Role.EXECUTOR, process_of(handed_back))
     assert question.parent_id == context.step_span(RUN, "split")
+
+
+def test_a_plan_that_was_used_again_says_whose_it_was_on_the_task_and_on_its_planning() -> None:
+    run = begin(new_run(Route.PLAN, routed=ROUTED), NOW + 2).run
+    run = adopt(run, diamond(), [], PLANNED, origin=Origin("f" * 32, "first", "first", 1_500_000)).run
+    told = {span.name: span.attributes for span in drawn(run, [])}
+
+    assert told["process tierbus.plan"][Attr.PLAN_REUSED_FROM] == "first"
+    assert told["task plan"][Attr.PLAN_REUSED_FROM] == "first"
+    assert told["task plan"][Attr.PLAN_SAVED] == 0.0015
+    assert Attr.PLAN_REUSED_FROM not in told["process tierbus.task"]
 
 
 def test_a_planning_question_that_was_handed_back_hangs_on_the_task() -> None:

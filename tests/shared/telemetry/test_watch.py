@@ -14,6 +14,7 @@ from tierbus.contracts import (
     GIVEN_UP,
     CallStatus,
     Outcome,
+    PlanJudged,
     PlanRequested,
     Priority,
     Role,
@@ -150,6 +151,16 @@ class TestDelivery:
             bench.about(begin(new_run(Route.PLAN), NOW).run)
 
         assert {span.parent_id for span in bench.kept.told} == {ROOT}
+
+    def test_counting_a_plan_is_measured_and_not_told_in_the_trace_of_a_task_that_has_ended(self) -> None:
+        bench = Bench()
+        ended = PlanJudged(run=RUN)
+        with bench.handling(delivery(ended), "planner-judged") as handling:
+            handling.read(ended)
+            bench.about(planned(diamond()))
+
+        assert bench.kept.told == []
+        assert bench.tally.of(names.HANDLING, QUEUE="tierbus.judged") >= 2.0
 
     def test_it_is_measured(self) -> None:
         bench = Bench()
