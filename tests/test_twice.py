@@ -14,6 +14,7 @@ from tierbus.contracts import (
     Outcome,
     PlanRequested,
     Priority,
+    QualityDue,
     Result,
     ReviewLevel,
     Route,
@@ -24,6 +25,7 @@ from tierbus.contracts import (
     TimerDue,
     run_id,
 )
+from tierbus.classes import Classes
 from tierbus.executor.app import Executor
 from tierbus.llm.model import Question
 from tierbus.planner.app import Planner
@@ -44,29 +46,32 @@ FIRST = Delivery("tierbus.task.normal.acme", "TASKS", 7, 1, NOW)
 AGAIN = Delivery("tierbus.task.normal.acme", "TASKS", 7, 2, NOW)
 
 
-def answers(_spec: ModelSpec, question: Question) -> str:
+def answers(spec: ModelSpec, question: Question) -> str:
     """Whoever is asked answers in the form of its role."""
     if "You are the planner" in question.system:
         return json.dumps(PLAN)
     if "You are the reviewer" in question.system:
         return json.dumps({"verdict": "accept", "reason": "right", "critique": ""})
+    if "You are the judge" in question.system:
+        return json.dumps({"reason": "A is right", "verdict": "A"})
     if "You are the router" in question.system:
         scores = dict.fromkeys(("complexity", "domain", "context", "risk"), 0.2)
         return json.dumps({**scores, "needs_plan": False, "reason": "plain"})
-    return "An answer that is long enough not to be compared word for word. " * 5
+    return f"{spec.id}: an answer that is long enough not to be compared word for word. " * 5
 
 
 class Bench:
     """All four services over the same memory."""
 
     def __init__(self) -> None:
-        self.parts = Parts(answers)
+        watched = {"classes": {"*": {"watch": {"share": 1, "max_usd_per_day": 1}}}}
+        self.parts = Parts(answers, classes=Classes.model_validate(watched))
         self.told: list[Message] = []
         parts = self.parts
         self.router = Router(parts.runs, parts.texts, parts.desk, parts.catalog).service()
         self.planner = Planner(parts.runs, parts.texts, parts.desk, parts.catalog).service()
         self.executor = Executor(parts.runs, parts.texts, parts.desk, parts.catalog, self._tell).service()
-        self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog)).service()
+        self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog), parts.quality).service()
 
     async def _tell(self, message: Message) -> None:
         self.told.append(message)
@@ -82,6 +87,7 @@ class Bench:
             list(self.parts.ledger.records),
             dict(self.parts.outputs.kept),
             len(self.parts.models.asked),
+            {name: record for name, (record, _) in self.parts.measures.kept.items()},
         )
 
 
@@ -119,6 +125,12 @@ async def _executed(bench: Bench) -> tuple[Service, Message]:
     return bench.reviewer, executed
 
 
+async def _quality(bench: Bench) -> tuple[Service, Message]:
+    reviewer, executed = await _executed(bench)
+    said = await bench.hear(reviewer, executed)
+    return reviewer, next(message for message in said if isinstance(message, QualityDue))
+
+
 async def _due(bench: Bench) -> tuple[Service, Message]:
     await bench.parts.store.write(begin(new_run(deadline_at=NOW + 1), NOW).run, 0)
     return bench.reviewer, TimerDue(run=RUN)
@@ -132,6 +144,7 @@ SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "step-released": _step,
     "step-executed": _executed,
     "timer-due": _due,
+    "quality-due": _quality,
 }
 
 

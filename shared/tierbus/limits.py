@@ -31,6 +31,8 @@ STATE_TTL_S = 7 * 24 * 3600.0
 """Final states are kept this long: the idempotency horizon of a task id."""
 BLOB_TTL_S = STATE_TTL_S + 24 * 3600.0
 EVENT_AGE_S = 72 * 3600.0
+QUALITY_AGE_S = 90 * 24 * 3600.0
+"""Measured quality and feedback are kept longer than results: a small difference shows only in many samples."""
 DEAD_AGE_S = 30 * 24 * 3600.0
 TENANT_DEPTH = 100_000
 """Tasks one tenant may have waiting per priority; publishing beyond it is refused."""

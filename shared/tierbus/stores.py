@@ -1,11 +1,11 @@
-"""What the services keep things in, as protocols: run states, model outputs, texts, the ledger.
+"""What the services keep things in, as protocols: run states, model outputs, texts, the ledger, measured quality.
 
 `bus.stores` keeps them in JetStream, `testing.memory` in memory; one test suite runs over both.
 """
 
 from typing import Protocol
 
-from tierbus.contracts import CallRecorded, Content, Model
+from tierbus.contracts import CallRecorded, Content, Model, QualityMeasured
 from tierbus.limits import INLINE_BYTES
 from tierbus.run import Run
 
@@ -96,4 +96,24 @@ class Ledger(Protocol):
 
     async def of_run(self, run: str) -> list[CallRecorded]:
         """The last record of each call of a run, in the order they were opened."""
+        ...
+
+
+class Measures(Protocol):
+    """What the quality watch knows of each task, written only over the revision that was read."""
+
+    async def read(self, about: QualityMeasured) -> tuple[QualityMeasured, int] | None:
+        """The record of the same task and day with its revision, or None."""
+        ...
+
+    async def write(self, record: QualityMeasured, revision: int) -> int:
+        """Write over `revision` (0: there must be none) and return the new one.
+
+        Raises:
+            Conflict: another worker wrote first.
+        """
+        ...
+
+    async def of_day(self, day: str) -> list[QualityMeasured]:
+        """The last record of each task that ended on this day (`2026-03-14`, UTC)."""
         ...

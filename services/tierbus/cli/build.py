@@ -14,6 +14,8 @@ import uvloop
 
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
+from tierbus.classes import Classes
+from tierbus.classes import load as load_classes
 from tierbus.contracts import Tier
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
@@ -24,6 +26,7 @@ from tierbus.planner.app import Planner
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
+from tierbus.reviewer.quality import QualityWatch
 from tierbus.router.app import Router
 from tierbus.runs import Runs
 from tierbus.service import Service
@@ -97,6 +100,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
     if name not in SERVICES:
         raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
     catalog = load(settings.tiers)
+    classes = load_classes(settings.classes)
 
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
@@ -104,7 +108,12 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing, watch=told.watch)
         desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s, told.watch)
         _measure(told.meters, desk, settings)
-        service = _service(name, bus, runs, desk, catalog, settings)
+        if name == "reviewer":
+            watched = QualityWatch(runs, bus.texts, desk, catalog, bus.ledger, bus.measures, classes, told.watch)
+            _measure_watch(told.meters, classes)
+            service = Reviewer(runs, Ladder(bus.texts, desk, catalog), watched).service()
+        else:
+            service = _service(name, bus, runs, desk, catalog, settings)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
             service,
@@ -126,6 +135,16 @@ def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:
     meters.watch(names.BUDGET_LIMIT, lambda: budgets)
 
 
+def _measure_watch(meters: OtelMeters, classes: Classes) -> None:
+    """What the quality watch of each class may spend on the tasks of a day."""
+    caps = [
+        (float(rules.watch.max_usd_per_day), {Attr.CLASS: name})
+        for name, rules in classes.classes.items()
+        if rules.watch is not None
+    ]
+    meters.watch(names.QUALITY_CAP, lambda: caps)
+
+
 def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings) -> Service:
     match name:
         case "router":
@@ -134,12 +153,10 @@ def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, sett
             ).service()
         case "planner":
             return Planner(runs, bus.texts, desk, catalog).service()
-        case "executor":
+        case _:
             interrupts = Interrupts()
             executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
-        case _:
-            return Reviewer(runs, Ladder(bus.texts, desk, catalog)).service()
 
 
 def serve(name: str) -> int:

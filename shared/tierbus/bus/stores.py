@@ -1,4 +1,4 @@
-"""Run states, outputs, texts and the ledger in JetStream."""
+"""Run states, outputs, texts, the ledger and measured quality in JetStream."""
 
 import base64
 import hashlib
@@ -12,8 +12,8 @@ from nats.js.object_store import ObjectStore
 
 from tierbus import limits
 from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, TTL, Publisher
-from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, RUN_SUBJECT, WORK
-from tierbus.contracts import CallRecorded, CallStatus, Content, encode
+from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, QUALITY, RUN_SUBJECT, WORK
+from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured, decode, encode
 from tierbus.errors import Conflict, Misconfigured, Rejected, Unavailable
 from tierbus.run import Run
 from tierbus.stores import Output
@@ -195,6 +195,27 @@ class JetLedger:
             async for data in replay(self._nc, LEDGER, f"tierbus.ledger.*.*.{run}.>", "last_per_subject")
         ]
         return sorted(records, key=lambda record: (record.started_at, record.call))
+
+
+class JetMeasures:
+    """What the quality watch knows, in QUALITY, compare-and-set by the sequence of the subject."""
+
+    def __init__(self, publisher: Publisher, nc: Client) -> None:
+        self._publisher = publisher
+        self._nc = nc
+
+    async def read(self, about: QualityMeasured) -> tuple[QualityMeasured, int] | None:
+        found = await last(self._publisher, QUALITY, about.subject)
+        return (decode(QualityMeasured, found[0]), found[1]) if found else None
+
+    async def write(self, record: QualityMeasured, revision: int) -> int:
+        return await self._publisher.put(record.subject, encode(record), {EXPECT_LAST: str(revision)})
+
+    async def of_day(self, day: str) -> list[QualityMeasured]:
+        return [
+            decode(QualityMeasured, data)
+            async for data in replay(self._nc, QUALITY, f"tierbus.quality.{day}.*.*", "last_per_subject")
+        ]
 
 
 async def replay(nc: Client, stream: str, subject: str, policy: str = "all") -> Any:

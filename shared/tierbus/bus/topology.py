@@ -10,6 +10,7 @@ from tierbus.contracts import (
     Message,
     PlanRequested,
     Priority,
+    QualityDue,
     StepExecuted,
     StepReleased,
     Task,
@@ -19,7 +20,15 @@ from tierbus.contracts import (
 
 NANOS = 1_000_000_000
 DEDUP_WINDOW_S = 120
-TASKS, WORK, EVENTS, OUTPUTS, LEDGER, DEAD = "TASKS", "WORK", "EVENTS", "OUTPUTS", "LEDGER", "DEAD"
+TASKS, WORK, EVENTS, OUTPUTS, LEDGER, QUALITY, DEAD = (
+    "TASKS",
+    "WORK",
+    "EVENTS",
+    "OUTPUTS",
+    "LEDGER",
+    "QUALITY",
+    "DEAD",
+)
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
 OUTPUT_SUBJECT = "tierbus.output.{slot}"
@@ -68,7 +77,7 @@ STREAMS: tuple[Stream, ...] = (
     ),
     _stream(
         WORK,
-        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel")),
+        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "watch")),
         retention="workqueue",
         discard="old",
         max_msgs_per_subject=1,
@@ -85,6 +94,15 @@ STREAMS: tuple[Stream, ...] = (
         max_age=int(limits.BLOB_TTL_S) * NANOS,
     ),
     _stream(LEDGER, "tierbus.ledger.>", retention="limits", deny_delete=True, deny_purge=True),
+    _stream(
+        QUALITY,
+        "tierbus.quality.*.*.*",
+        "tierbus.feedback.*.*",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        max_age=int(limits.QUALITY_AGE_S) * NANOS,
+    ),
     _stream(DEAD, "tierbus.dead.*.*", retention="limits", max_age=int(limits.DEAD_AGE_S) * NANOS),
 )
 
@@ -111,6 +129,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     ),
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
+    Consumer("reviewer-watch", WORK, "tierbus.watch.*", "reviewer", QualityDue, _LANES[Priority.LOW]),
 )
 
 

@@ -3,7 +3,7 @@
 import hashlib
 
 from tierbus import limits
-from tierbus.contracts import CallRecorded, CallStatus, Content
+from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured
 from tierbus.errors import Conflict, Unavailable
 from tierbus.run import Run
 from tierbus.stores import Output
@@ -103,3 +103,25 @@ class MemoryLedger:
     async def of_run(self, run: str) -> list[CallRecorded]:
         latest = {found.call: found for found in self.records if found.run == run}
         return sorted(latest.values(), key=lambda record: (record.started_at, record.call))
+
+
+class MemoryMeasures:
+    """What the quality watch knows, with revisions."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[QualityMeasured, int]] = {}
+        self._revision = 0
+
+    async def read(self, about: QualityMeasured) -> tuple[QualityMeasured, int] | None:
+        return self.kept.get(about.subject)
+
+    async def write(self, record: QualityMeasured, revision: int) -> int:
+        before = self.kept.get(record.subject)
+        if (before[1] if before else 0) != revision:
+            raise Conflict(f"{record.subject} is not at revision {revision}")
+        self._revision += 1
+        self.kept[record.subject] = (record, self._revision)
+        return self._revision
+
+    async def of_day(self, day: str) -> list[QualityMeasured]:
+        return [record for record, _ in self.kept.values() if record.day == day]
