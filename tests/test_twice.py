@@ -8,6 +8,7 @@ import pytest
 
 from tests.parts import Parts
 from tests.plans import NOW, RUN, new_run
+from tierbus.classes import Classes
 from tierbus.contracts import (
     CancelRequested,
     Message,
@@ -25,7 +26,6 @@ from tierbus.contracts import (
     TimerDue,
     run_id,
 )
-from tierbus.classes import Classes
 from tierbus.executor.app import Executor
 from tierbus.llm.model import Question
 from tierbus.planner.app import Planner

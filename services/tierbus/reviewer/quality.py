@@ -9,6 +9,7 @@ import structlog
 
 from tierbus.classes import Classes
 from tierbus.contracts import (
+    NANO,
     CallRecorded,
     CallStatus,
     Comparison,
@@ -27,7 +28,7 @@ from tierbus.errors import TierbusError
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable, refused, truncated
 from tierbus.llm.model import Question
 from tierbus.quality.blind import Choice, checked, combined, reading
-from tierbus.quality.cap import fits
+from tierbus.quality.cap import left
 from tierbus.quality.check import CheckBroken, good
 from tierbus.quality.rules import CheckRules, WatchRules
 from tierbus.quality.sample import day_of, drawn
@@ -213,9 +214,12 @@ class _Comparing:
         """
         if await self.parts.own_calls(self.run):
             return
-        of_day = await self.parts.measures.of_day(reserved.day)
-        if not fits(reserved, of_day, self.rules.cap_nano_usd):
-            raise _OverCap(f"${self.rules.max_usd_per_day} for tasks that ended on {reserved.day} are taken")
+        room = left(reserved, await self.parts.measures.of_day(reserved.day), self.rules.cap_nano_usd)
+        if reserved.own_nano_usd > room:
+            raise _OverCap(
+                f"${room / NANO:.6f} of the ${self.rules.max_usd_per_day} for tasks that ended on {reserved.day} are left,"
+                f" a comparison is thought to cost ${reserved.own_nano_usd / NANO:.6f}"
+            )
 
     async def _own_answer(self) -> str:
         last = self.run.last_step

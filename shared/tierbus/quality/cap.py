@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from tierbus.contracts import QualityMeasured
 
 
-def fits(reserved: QualityMeasured, of_day: Iterable[QualityMeasured], cap_nano_usd: int) -> bool:
-    """Whether this reservation, which may be among the day's records already, keeps within the cap what its rules watch."""
+def left(reserved: QualityMeasured, of_day: Iterable[QualityMeasured], cap_nano_usd: int) -> int:
+    """Nano-dollars of the cap that the others of the day leave to this reservation, which may be among them already."""
     others = (
         record.own_nano_usd
         for record in of_day
         if record.rules == reserved.rules and (record.tenant, record.run) != (reserved.tenant, reserved.run)
     )
-    return sum(others) + reserved.own_nano_usd <= cap_nano_usd
+    return cap_nano_usd - sum(others)
