@@ -164,13 +164,13 @@ def test_time_before_the_first_call_on_record_has_no_bucket_and_later_gaps_are_0
     assert any("first call on record" in line for line in coverage(found))
 
 
-def test_overhead_is_what_router_planner_and_reviewer_cost() -> None:
+def test_overhead_is_what_router_planner_reviewer_and_quality_watch_cost() -> None:
     calls = [call(n=n, role=role, cost=10**n) for n, role in enumerate(Role)]
 
     found = figures(calls, [], [], DAY_BACK)
 
     executor = next(one.cost_nano_usd for one in found.by_role if one.name == "executor")
-    assert found.overhead_nano_usd == found.spent_nano_usd - executor == 1011
+    assert found.overhead_nano_usd == found.spent_nano_usd - executor == 11011
 
 
 def test_first_pass_counts_first_attempts_that_were_answered_by_their_tier() -> None:

@@ -348,9 +348,13 @@ async def test_the_day_after_has_a_cap_of_its_own_and_so_has_another_class() -> 
         update={"run": "f" * 32, "state": WatchState.MEASURED, "own_nano_usd": 79_000_000}
     )
     await parts.measures.write(spending, 0)
-    for number, more in enumerate(
-        [{}, {"task_class": "letters"}, {"task_class": "invented"}, {"finished_at": NOW + 86_400}]
-    ):
+    others: list[dict[str, Any]] = [
+        {},
+        {"task_class": "letters"},
+        {"task_class": "invented"},
+        {"finished_at": NOW + 86_400},
+    ]
+    for number, more in enumerate(others):
         run = ended(id=run_id("acme", f"t-{number}")).model_copy(update=more)
         await parts.store.write(run, 0)
         await parts.quality.on_due(QualityDue(run=run.id), ONCE)

@@ -12,11 +12,21 @@ from tests.shared.bus.waiting import until
 
 from tierbus import limits
 from tierbus.bus.publish import Publisher
-from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
-from tierbus.contracts import CallRecorded, CallStatus, Content, Role, Tier, TimerSet, Usage
+from tierbus.bus.stores import JetLedger, JetMeasures, JetOutputs, JetRuns, JetTexts
+from tierbus.contracts import (
+    CallRecorded,
+    CallStatus,
+    Content,
+    QualityMeasured,
+    Role,
+    Tier,
+    TimerSet,
+    Usage,
+    WatchState,
+)
 from tierbus.errors import Conflict, Misconfigured, Unavailable
-from tierbus.stores import Ledger, Output, Outputs, RunStore, Texts
-from tierbus.testing.memory import MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
+from tierbus.stores import Ledger, Measures, Output, Outputs, RunStore, Texts
+from tierbus.testing.memory import MemoryLedger, MemoryMeasures, MemoryOutputs, MemoryRuns, MemoryTexts
 
 OTHER = "f" * 32
 PLAN = f"tierbus.plan.normal.{RUN}"
@@ -32,6 +42,7 @@ class Stores:
     outputs: Outputs
     texts: Texts
     ledger: Ledger
+    measures: Measures
     queue: Callable[[str], Awaitable[None]]
 
 
@@ -43,7 +54,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         async def remember(subject: str) -> None:
             runs.queued.add(subject)
 
-        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), remember)
+        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), MemoryMeasures(), remember)
     return jetstream(request.getfixturevalue("nc"))
 
 
@@ -61,7 +72,14 @@ def jetstream(nc: Client) -> Stores:
         else:
             await publisher.put(subject, b"{}", {})
 
-    return Stores(JetRuns(publisher, nc), JetOutputs(publisher), JetTexts(nc), JetLedger(publisher, nc), publish)
+    return Stores(
+        JetRuns(publisher, nc),
+        JetOutputs(publisher),
+        JetTexts(nc),
+        JetLedger(publisher, nc),
+        JetMeasures(publisher, nc),
+        publish,
+    )
 
 
 def call(name: str, status: CallStatus = CallStatus.STARTED, run: str = RUN, **more: object) -> CallRecorded:
@@ -283,3 +301,52 @@ class TestLedger:
         for one in reversed(opened):
             await stores.ledger.claim(one)
         assert await stores.ledger.of_run(RUN) == opened
+
+
+def watched(day: str = "2027-01-15", run: str = RUN, **more: object) -> QualityMeasured:
+    given: dict[str, object] = {
+        "run": run,
+        "tenant": "acme",
+        "task": "t-1",
+        "rules": "*",
+        "day": day,
+        "state": WatchState.ASKING,
+        "ended_at": 1.0,
+        "at": 2.0,
+    }
+    return QualityMeasured.model_validate({**given, **more})
+
+
+class TestMeasures:
+    async def test_what_was_never_written_is_not_there(self, stores: Stores) -> None:
+        assert await stores.measures.read(watched()) is None
+        assert await stores.measures.of_day("2027-01-15") == []
+
+    async def test_a_record_is_begun_once(self, stores: Stores) -> None:
+        revision = await stores.measures.write(watched(), 0)
+        with pytest.raises(Conflict):
+            await stores.measures.write(watched(own_nano_usd=5), 0)
+        assert await stores.measures.read(watched(own_nano_usd=9)) == (watched(), revision)
+
+    async def test_only_the_first_of_two_that_end_it_wins(self, stores: Stores) -> None:
+        begun = await stores.measures.write(watched(), 0)
+        ended = watched(state=WatchState.MEASURED, own_nano_usd=7)
+        await stores.measures.write(ended, begun)
+        with pytest.raises(Conflict):
+            await stores.measures.write(watched(state=WatchState.FAILED), begun)
+        found = await stores.measures.read(watched())
+        assert found is not None
+        assert found[0] == ended
+
+    async def test_of_a_day_the_last_record_of_each_task(self, stores: Stores) -> None:
+        begun = await stores.measures.write(watched(), 0)
+        await stores.measures.write(watched(own_nano_usd=7), begun)
+        await stores.measures.write(watched(run=OTHER), 0)
+        await stores.measures.write(watched(tenant="globex"), 0)
+        await stores.measures.write(watched("2027-01-16"), 0)
+        found = await stores.measures.of_day("2027-01-15")
+        assert {(one.tenant, one.run, one.own_nano_usd) for one in found} == {
+            ("acme", RUN, 7),
+            ("acme", OTHER, 0),
+            ("globex", RUN, 0),
+        }

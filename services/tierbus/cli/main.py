@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from tierbus.cli import busadmin, demo, money, report, tasks, trace, up
+from tierbus.cli import busadmin, demo, money, quality, report, tasks, trace, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     money.costs,
     money.tiers,
     report.report,
+    quality.feedback,
+    quality.quality,
     demo.demo,
     up.doctor,
     up.sim,

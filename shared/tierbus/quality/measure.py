@@ -102,6 +102,11 @@ class Quality(Model):
     all: ClassQuality | None = None
 
     @property
+    def compared(self) -> int:
+        """Comparisons in all."""
+        return self.all.measured.n if self.all else 0
+
+    @property
     def empty(self) -> bool:
         """Whether nothing was watched and nobody said anything."""
         return self.all is None

@@ -67,7 +67,7 @@ def test_the_interval_is_agresti_and_mins() -> None:
 
     assert found is not None
     half = 1.959964 * math.sqrt(31 - 100 / 102) / 102
-    assert (found.low, found.high) == (pytest.approx(10 / 102 - half), pytest.approx(10 / 102 + half))
+    assert [found.low, found.high] == pytest.approx([10 / 102 - half, 10 / 102 + half])
 
 
 def test_a_few_ties_do_not_prove_that_quality_is_equal() -> None:
@@ -91,7 +91,7 @@ def test_the_interval_of_a_difference_holds_its_estimate_and_mirrors(better: int
     assert mirrored is not None
     assert -1 <= found.low <= found.value <= found.high <= 1
     assert found.low < found.high
-    assert (mirrored.low, mirrored.high) == (pytest.approx(-found.high), pytest.approx(-found.low))
+    assert [mirrored.low, mirrored.high] == pytest.approx([-found.high, -found.low])
 
 
 @pytest.mark.parametrize(
