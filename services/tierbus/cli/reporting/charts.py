@@ -73,6 +73,7 @@ def watched(classes: Sequence[ClassQuality]) -> Chart:
     names = {**_names([label(one.task_class) for one in classes]), "range": [rows - 0.5, -0.5], "autorange": False}
     reach = max(10.0, *(100 * max(abs(one.low), abs(one.high)) for one in found)) * 1.05
     axis = {
+        **_AXIS,
         "range": [-reach, reach],
         "autorange": False,
         "ticksuffix": " %",
@@ -81,7 +82,8 @@ def watched(classes: Sequence[ClassQuality]) -> Chart:
         "zerolinecolor": _SOFT,
         "zerolinewidth": 2,
     }
-    return {"data": [points], "layout": _layout(84 + 32 * rows, xaxis=axis, yaxis=names)}
+    layout = _layout(60 + 32 * rows, xaxis=axis, yaxis=names, margin={"l": 8, "r": 16, "t": 8, "b": 8})
+    return {"data": [points], "layout": layout}
 
 
 def label(text: str) -> str:

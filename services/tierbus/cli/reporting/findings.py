@@ -109,7 +109,7 @@ def watch_findings(found: Quality) -> list[str]:
 
 def _difference(found: Interval) -> str:
     if found.high < 0:
-        return f"worse than the frontier's answers, by {interval(found)}"
+        return f"worse than the frontier's own answers, {interval(found)}"
     if found.low > 0:
-        return f"better than the frontier's answers, by {interval(found)}"
-    return f"no difference to the frontier's answers is seen, {interval(found)}"
+        return f"better than the frontier's own answers, {interval(found)}"
+    return f"no difference to the frontier's own answers is seen, {interval(found)}"

@@ -143,7 +143,7 @@ def _work_tiles(figures: Figures) -> list[Html]:
         _tile(
             "Overhead",
             share(figures.overhead_nano_usd, figures.spent_nano_usd),
-            f"{usd(figures.overhead_nano_usd)} for planner, reviewer, router",
+            f"{usd(figures.overhead_nano_usd)} for all but the executor",
         ),
     ]
 

@@ -42,9 +42,9 @@ def _reckoning(figures: Figures, numbers: Compared) -> Html:
         ("spent on ended tasks, failed ones too", numbers.ended, numbers.ended_nano_usd),
         ("spent on tasks without a result yet", figures.open_tasks, numbers.open_nano_usd),
     ]
-    if numbers.watch_nano_usd:
-        known.append(("spent by the quality watch", figures.watched.compared, numbers.watch_nano_usd))
     rows: list[tuple[object, ...]] = [(name, f"{tasks:,}", usd(amount, digits)) for name, tasks, amount in known]
+    if numbers.watch_nano_usd:
+        rows.append(("spent by the quality watch", "", usd(numbers.watch_nano_usd, digits)))
     rows += [(joined(["of all spent, ", badge(tier)]), "", usd(numbers.by_tier[tier], digits)) for tier in Tier]
     saving = f"{bound(numbers)}{usd(numbers.saving_nano_usd, digits)}"
     feet = [

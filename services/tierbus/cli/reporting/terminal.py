@@ -8,7 +8,7 @@ from rich.table import Table
 from tierbus.cli.output import TIER_STYLE
 from tierbus.cli.reporting.figures import Figures, Reason, Share, merged
 from tierbus.cli.reporting.findings import bound, coverage, headline, warnings
-from tierbus.cli.reporting.text import UNKNOWN, cost, count, interval, places, rate, share, span, usd
+from tierbus.cli.reporting.text import UNKNOWN, cost, count, interval, places, share, span, usd
 from tierbus.contracts import Tier
 from tierbus.quality.measure import ClassQuality, Quality
 
@@ -48,9 +48,9 @@ def watched(quality: Quality) -> Table:
         box=box.SIMPLE,
         pad_edge=False,
     )
-    table.add_column("class")
-    for column in ("compared", "better", "tie", "worse", "quality", "true saving", "watch cost", "feedback"):
-        table.add_column(column, justify="right")
+    table.add_column("class", overflow="fold")
+    for column in ("compared", "better/tie/worse", "quality", "true saving", "watch cost", "feedback"):
+        table.add_column(column, justify="right", no_wrap=True)
     several = len(quality.classes) > 1
     for one in (*quality.classes, *((quality.all,) if several and quality.all else ())):
         name = "all" if one is quality.all else escape(one.task_class)
@@ -60,9 +60,10 @@ def watched(quality: Quality) -> Table:
 
 def _watched(one: ClassQuality) -> tuple[str, ...]:
     found = one.measured
-    said = f"{rate(one.feedback.score)} of {one.feedback.n:,}" if one.feedback.n else UNKNOWN
+    said = f"{100 * one.feedback.score.value:.0f} % of {one.feedback.n:,}" if one.feedback.score else UNKNOWN
     return (
-        *(f"{number:,}" for number in (found.n, found.better, found.ties, found.worse)),
+        f"{found.n:,}",
+        f"{found.better:,}/{found.ties:,}/{found.worse:,}" if found.n else UNKNOWN,
         interval(found.difference),
         interval(found.saving.ratio),
         usd(found.own_nano_usd),
