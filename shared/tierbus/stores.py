@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tierbus.contracts import CallRecorded, Content, Model, QualityMeasured
 from tierbus.limits import INLINE_BYTES
+from tierbus.quality.cap import Taken
 from tierbus.run import Run
 
 
@@ -114,6 +115,6 @@ class Measures(Protocol):
         """
         ...
 
-    async def of_day(self, day: str) -> list[QualityMeasured]:
-        """The last record of each task that ended on this day (`2026-03-14`, UTC)."""
+    async def taken(self, day: str) -> dict[str, Taken]:
+        """What the comparisons of tasks that ended on this day (`2026-03-14`, UTC) have taken, by subject; nothing is left out."""
         ...

@@ -25,6 +25,7 @@ from tierbus.contracts import (
     WatchState,
 )
 from tierbus.errors import Conflict, Misconfigured, Unavailable
+from tierbus.quality.cap import Taken
 from tierbus.stores import Ledger, Measures, Output, Outputs, RunStore, Texts
 from tierbus.testing.memory import MemoryLedger, MemoryMeasures, MemoryOutputs, MemoryRuns, MemoryTexts
 
@@ -320,7 +321,7 @@ def watched(day: str = "2027-01-15", run: str = RUN, **more: object) -> QualityM
 class TestMeasures:
     async def test_what_was_never_written_is_not_there(self, stores: Stores) -> None:
         assert await stores.measures.read(watched()) is None
-        assert await stores.measures.of_day("2027-01-15") == []
+        assert await stores.measures.taken("2027-01-15") == {}
 
     async def test_a_record_is_begun_once(self, stores: Stores) -> None:
         revision = await stores.measures.write(watched(), 0)
@@ -338,15 +339,31 @@ class TestMeasures:
         assert found is not None
         assert found[0] == ended
 
-    async def test_of_a_day_the_last_record_of_each_task(self, stores: Stores) -> None:
-        begun = await stores.measures.write(watched(), 0)
-        await stores.measures.write(watched(own_nano_usd=7), begun)
-        await stores.measures.write(watched(run=OTHER), 0)
-        await stores.measures.write(watched(tenant="globex"), 0)
-        await stores.measures.write(watched("2027-01-16"), 0)
-        found = await stores.measures.of_day("2027-01-15")
-        assert {(one.tenant, one.run, one.own_nano_usd) for one in found} == {
-            ("acme", RUN, 7),
-            ("acme", OTHER, 0),
-            ("globex", RUN, 0),
+    async def test_what_a_day_has_taken_is_the_last_word_of_each_task_however_often_it_is_asked(
+        self, stores: Stores
+    ) -> None:
+        begun = await stores.measures.write(watched(own_nano_usd=9), 0)
+        await stores.measures.write(watched(tenant="globex", own_nano_usd=5, rules="letters"), 0)
+        await stores.measures.write(watched("2027-01-16", own_nano_usd=100), 0)
+        mine, theirs = watched().subject, watched(tenant="globex").subject
+        assert await stores.measures.taken("2027-01-15") == {mine: Taken("*", 9), theirs: Taken("letters", 5)}
+        assert await stores.measures.taken("2027-01-15") == {mine: Taken("*", 9), theirs: Taken("letters", 5)}
+
+        ended = await stores.measures.write(watched(own_nano_usd=7), begun)
+        await stores.measures.write(watched(run=OTHER, own_nano_usd=1), 0)
+        other = watched(run=OTHER).subject
+        assert await stores.measures.taken("2027-01-15") == {
+            mine: Taken("*", 7),
+            theirs: Taken("letters", 5),
+            other: Taken("*", 1),
         }
+
+        await stores.measures.write(watched(state=WatchState.OVER_CAP), ended)
+        assert await stores.measures.taken("2027-01-15") == {theirs: Taken("letters", 5), other: Taken("*", 1)}
+
+    async def test_days_beyond_those_that_are_remembered_are_read_anew(self, stores: Stores) -> None:
+        for day in range(10, 16):
+            await stores.measures.write(watched(f"2027-01-{day}", own_nano_usd=day), 0)
+        for day in (*range(10, 16), 10):
+            found = await stores.measures.taken(f"2027-01-{day}")
+            assert [one.nano_usd for one in found.values()] == [day]

@@ -214,7 +214,7 @@ class _Comparing:
         """
         if await self.parts.own_calls(self.run):
             return
-        room = left(reserved, await self.parts.measures.of_day(reserved.day), self.rules.cap_nano_usd)
+        room = left(reserved, await self.parts.measures.taken(reserved.day), self.rules.cap_nano_usd)
         if reserved.own_nano_usd > room:
             raise _OverCap(
                 f"${room / NANO:.6f} of the ${self.rules.max_usd_per_day} for tasks that ended on {reserved.day} are left,"

@@ -1,12 +1,16 @@
 """Run states, outputs, texts, the ledger and measured quality in JetStream."""
 
+import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.errors import APIError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
@@ -15,6 +19,7 @@ from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, TTL, Publisher
 from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, QUALITY, RUN_SUBJECT, WORK
 from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured, decode, encode
 from tierbus.errors import Conflict, Misconfigured, Rejected, Unavailable
+from tierbus.quality.cap import Taken
 from tierbus.run import Run
 from tierbus.stores import Output
 
@@ -203,6 +208,8 @@ class JetMeasures:
     def __init__(self, publisher: Publisher, nc: Client) -> None:
         self._publisher = publisher
         self._nc = nc
+        self._days: dict[str, _Day] = {}
+        self._looking = asyncio.Lock()
 
     async def read(self, about: QualityMeasured) -> tuple[QualityMeasured, int] | None:
         found = await last(self._publisher, QUALITY, about.subject)
@@ -211,11 +218,35 @@ class JetMeasures:
     async def write(self, record: QualityMeasured, revision: int) -> int:
         return await self._publisher.put(record.subject, encode(record), {EXPECT_LAST: str(revision)})
 
-    async def of_day(self, day: str) -> list[QualityMeasured]:
-        return [
-            decode(QualityMeasured, data)
-            async for data in replay(self._nc, QUALITY, f"tierbus.quality.{day}.*.*", "last_per_subject")
-        ]
+    async def taken(self, day: str) -> dict[str, Taken]:
+        """Each record is read once by a process: what was written since the last look is all that is asked for."""
+        async with self._looking:
+            seen = self._days.setdefault(day, _Day())
+            async for message in _read(self._nc, QUALITY, f"tierbus.quality.{day}.*.*", _since(seen.sequence)):
+                record = decode(QualityMeasured, message.data)
+                seen.take(message.metadata.sequence.stream, record)
+            while len(self._days) > _DAYS:
+                del self._days[next(iter(self._days))]
+            return dict(seen.taken)
+
+
+_DAYS = 3
+"""Days that a process remembers: tasks end today or, round midnight and where the watch is behind, on a day before."""
+
+
+@dataclass
+class _Day:
+    """What a day's records say up to a sequence of the stream; a record that takes nothing takes no room here either."""
+
+    sequence: int = 0
+    taken: dict[str, Taken] = field(default_factory=dict)
+
+    def take(self, sequence: int, record: QualityMeasured) -> None:
+        self.sequence = max(self.sequence, sequence)
+        if record.own_nano_usd:
+            self.taken[record.subject] = Taken(record.rules, record.own_nano_usd)
+        else:
+            self.taken.pop(record.subject, None)
 
 
 async def replay(nc: Client, stream: str, subject: str, policy: str = "all") -> Any:
@@ -230,11 +261,25 @@ async def replay_messages(nc: Client, stream: str, subject: str, policy: str = "
     Raises:
         Unavailable: the stream does not answer.
     """
+    async for message in _read(nc, stream, subject, {"deliver_policy": policy}):
+        yield message.subject, message.data, message.headers or {}
+
+
+def _since(sequence: int) -> dict[str, Any]:
+    """From where to read what was written after this sequence."""
+    if not sequence:
+        return {"deliver_policy": "all"}
+    return {"deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}
+
+
+async def _read(nc: Client, stream: str, subject: str, start: dict[str, Any]) -> AsyncIterator[Msg]:
+    """The messages that a stream holds under a subject now, from `start` on."""
     js = nc.jetstream(timeout=ACK_TIMEOUT_S)
     from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
     config = ConsumerConfig(
-        deliver_policy=DeliverPolicy(policy),
+        deliver_policy=DeliverPolicy(start["deliver_policy"]),
+        opt_start_seq=start.get("opt_start_seq"),
         ack_policy=AckPolicy.NONE,
         filter_subject=subject,
         inactive_threshold=30.0,
@@ -248,7 +293,7 @@ async def replay_messages(nc: Client, stream: str, subject: str, policy: str = "
                 batch = await subscription.fetch(min(left, 500), timeout=ACK_TIMEOUT_S)
                 left -= len(batch)
                 for message in batch:
-                    yield message.subject, message.data, message.headers or {}
+                    yield message
         finally:
             await subscription.unsubscribe()
     except (nats.errors.Error, APIError, TimeoutError) as error:

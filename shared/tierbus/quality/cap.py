@@ -5,16 +5,22 @@ What a comparison costs more than was reserved for it is the only overrun: answe
 comparisons that are under way at a time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from tierbus.contracts import QualityMeasured
 
 
-def left(reserved: QualityMeasured, of_day: Iterable[QualityMeasured], cap_nano_usd: int) -> int:
-    """Nano-dollars of the cap that the others of the day leave to this reservation, which may be among them already."""
+class Taken(NamedTuple):
+    """What one comparison has taken of a cap, reserved or spent, and by whose rules."""
+
+    rules: str
+    nano_usd: int
+
+
+def left(reserved: QualityMeasured, taken: Mapping[str, Taken], cap_nano_usd: int) -> int:
+    """Nano-dollars of the cap that the others of the day, by subject, leave to this reservation; it may be among them."""
     others = (
-        record.own_nano_usd
-        for record in of_day
-        if record.rules == reserved.rules and (record.tenant, record.run) != (reserved.tenant, reserved.run)
+        one.nano_usd for subject, one in taken.items() if one.rules == reserved.rules and subject != reserved.subject
     )
     return cap_nano_usd - sum(others)

@@ -5,6 +5,7 @@ import hashlib
 from tierbus import limits
 from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured
 from tierbus.errors import Conflict, Unavailable
+from tierbus.quality.cap import Taken
 from tierbus.run import Run
 from tierbus.stores import Output
 
@@ -123,5 +124,9 @@ class MemoryMeasures:
         self.kept[record.subject] = (record, self._revision)
         return self._revision
 
-    async def of_day(self, day: str) -> list[QualityMeasured]:
-        return [record for record, _ in self.kept.values() if record.day == day]
+    async def taken(self, day: str) -> dict[str, Taken]:
+        return {
+            subject: Taken(record.rules, record.own_nano_usd)
+            for subject, (record, _) in self.kept.items()
+            if record.day == day and record.own_nano_usd
+        }

@@ -12,7 +12,7 @@ from tierbus.classes import load
 from tierbus.contracts import Comparison, Tier, WatchState
 from tierbus.errors import Misconfigured
 from tierbus.quality.blind import checked, combined, reading
-from tierbus.quality.cap import left
+from tierbus.quality.cap import Taken, left
 from tierbus.quality.sample import day_of, drawn
 
 B, T, W = Comparison.BETTER, Comparison.TIE, Comparison.WORSE
@@ -95,22 +95,27 @@ def test_a_check_tells_answers_apart_only_where_one_alone_is_good(own: bool, fro
 
 def test_a_reservation_does_not_count_against_itself() -> None:
     mine = compared(1, None, state=WatchState.ASKING, own_nano_usd=40)
-    of_day = [mine, compared(2, own_nano_usd=30), compared(3, own_nano_usd=20, rules="*"), compared(4, own_nano_usd=5)]
+    taken = {
+        mine.subject: Taken("letters", 40),
+        compared(2).subject: Taken("letters", 30),
+        compared(3).subject: Taken("*", 20),
+        compared(1, tenant="globex").subject: Taken("letters", 5),
+    }
 
-    assert left(mine, of_day, 100) == 65
+    assert left(mine, taken, 100) == 65
 
 
 @given(st.lists(st.integers(0, 100), max_size=30), st.integers(1, 100))
 def test_reservations_that_are_let_in_never_pass_the_cap(costs: list[int], cap: int) -> None:
     """Each writes its reservation, then looks; one that finds no room takes it back."""
-    of_day = []
+    taken: dict[str, Taken] = {}
     for number, cost in enumerate(costs):
         mine = compared(number, None, state=WatchState.ASKING, own_nano_usd=cost)
-        of_day.append(mine)
-        if cost > left(mine, of_day, cap):
-            of_day[-1] = mine.model_copy(update={"own_nano_usd": 0, "state": WatchState.OVER_CAP})
+        taken[mine.subject] = Taken(mine.rules, cost)
+        if cost > left(mine, taken, cap):
+            del taken[mine.subject]
 
-    assert sum(record.own_nano_usd for record in of_day) <= cap
+    assert sum(one.nano_usd for one in taken.values()) <= cap
 
 
 def test_a_day_is_utc() -> None:
