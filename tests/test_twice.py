@@ -17,6 +17,7 @@ from tierbus.contracts import (
     Outcome,
     PlanRequested,
     Priority,
+    QualityDue,
     Result,
     ReviewLevel,
     Route,
@@ -53,23 +54,26 @@ FIRST = Delivery("tierbus.task.normal.acme", "TASKS", 7, 1, NOW)
 AGAIN = Delivery("tierbus.task.normal.acme", "TASKS", 7, 2, NOW)
 
 
-def answers(_spec: ModelSpec, question: Question) -> str:
+def answers(spec: ModelSpec, question: Question) -> str:
     """Whoever is asked answers in the form of its role."""
     if "You are the planner" in question.system:
         return json.dumps(PLAN)
     if "You are the reviewer" in question.system:
         return json.dumps({"verdict": "accept", "reason": "right", "critique": ""})
+    if "You are the judge" in question.system:
+        return json.dumps({"reason": "A is right", "verdict": "A"})
     if "You are the router" in question.system:
         scores = dict.fromkeys(("complexity", "domain", "context", "risk"), 0.2)
         return json.dumps({**scores, "needs_plan": False, "reason": "plain"})
-    return "An answer that is long enough not to be compared word for word. " * 5
+    return f"{spec.id}: an answer that is long enough not to be compared word for word. " * 5
 
 
 class Bench:
     """All four services over the same memory."""
 
     def __init__(self) -> None:
-        self.parts = Parts(answers)
+        watched = {"classes": {"*": {"watch": {"share": 1, "max_usd_per_day": 1}}}}
+        self.parts = Parts(answers, classes=Classes.model_validate(watched))
         self.told: list[Message] = []
         parts = self.parts
         sharing = Classes(classes={"shared": ClassRules(cache=CacheRules(ttl_s=60.0))})
@@ -80,7 +84,8 @@ class Bench:
         reuse = Reuse(Library(self.shelves), Classes(classes={GENERAL: ClassRules(plans=PlanRules(reuse=True))}))
         self.planner = Planner(parts.runs, parts.texts, parts.desk, parts.catalog, reuse).service()
         self.executor = Executor(parts.runs, parts.texts, parts.desk, parts.catalog, self._tell).service()
-        self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog), parts.reuse).service()
+        ladder = Ladder(parts.texts, parts.desk, parts.catalog)
+        self.reviewer = Reviewer(parts.runs, ladder, parts.quality, parts.reuse).service()
 
     async def _tell(self, message: Message) -> None:
         self.told.append(message)
@@ -99,6 +104,7 @@ class Bench:
             dict(self.parts.answers.leads),
             {leader: list(waiting) for leader, waiting in self.parts.answers.waiting.items()},
             dict(self.shelves.kept),
+            {name: record for name, (record, _) in self.parts.measures.kept.items()},
         )
 
 
@@ -144,6 +150,12 @@ async def _executed(bench: Bench) -> tuple[Service, Message]:
     executor, step = await _step(bench)
     [executed] = await bench.hear(executor, step)
     return bench.reviewer, executed
+
+
+async def _quality(bench: Bench) -> tuple[Service, Message]:
+    reviewer, executed = await _executed(bench)
+    said = await bench.hear(reviewer, executed)
+    return reviewer, next(message for message in said if isinstance(message, QualityDue))
 
 
 async def _due(bench: Bench) -> tuple[Service, Message]:
@@ -205,6 +217,7 @@ SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "timer-due": _due,
     "timer-due when the leader ended": _due_when_the_leader_ended,
     "timer-due when the leader was cancelled": _due_when_the_leader_was_cancelled,
+    "quality-due": _quality,
 }
 
 

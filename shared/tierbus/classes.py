@@ -16,6 +16,7 @@ from tierbus.cache.rules import CacheRules
 from tierbus.contracts import TASK_CLASS, Model, explain
 from tierbus.errors import Misconfigured
 from tierbus.plans.rules import PlanRules
+from tierbus.quality.rules import WatchRules
 
 OTHERS = "*"
 
@@ -26,6 +27,8 @@ class ClassRules(Model):
     cache: CacheRules | None = None
     plans: PlanRules | None = None
     """When a plan may be used again by a cheaper model."""
+    watch: WatchRules | None = None
+    """A share of its finished tasks is compared with the frontier."""
 
 
 class Classes(Model):
@@ -40,6 +43,10 @@ class Classes(Model):
             if name != OTHERS and not TASK_CLASS.match(name):
                 raise ValueError(f"{name!r} is not a class: lower-case letters, digits, _ . -, at most 64 characters")
         return value
+
+    def name_of(self, task_class: str) -> str:
+        """The name under which a class has its rules: its own, else `*`. There are few of them, whatever classes tasks name."""
+        return task_class if task_class in self.classes else OTHERS
 
     def of(self, task_class: str) -> ClassRules:
         """The rules of a class: its own, else those of `*`, else none."""

@@ -82,6 +82,8 @@ class Role(StrEnum):
     PLANNER = "planner"
     EXECUTOR = "executor"
     REVIEWER = "reviewer"
+    WATCH = "watch"
+    """The quality watch: it asks after a task has ended, so its calls are in the ledger and in no result."""
 
 
 class Model(BaseModel):
@@ -635,6 +637,105 @@ class Result(Event):
     metadata: dict[str, str] = Field(default_factory=dict)
 
 
+class QualityDue(Message):
+    """A succeeded task was drawn for the quality watch; everything else is in the run's state."""
+
+    kind: ClassVar[str] = "quality-due"
+    pattern: ClassVar[str] = "tierbus.watch.{run}"
+    run: str
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.watch.{self.run}"
+
+
+class Comparison(StrEnum):
+    """How a task's answer stands to that of the frontier alone."""
+
+    BETTER = "better"
+    TIE = "tie"
+    WORSE = "worse"
+
+
+class WatchState(StrEnum):
+    """Where the watch of one task stands; the last three are final."""
+
+    ASKING = "asking"
+    MEASURED = "measured"
+    OVER_CAP = "over-cap"
+    FAILED = "failed"
+
+
+class QualityMeasured(Message):
+    """One task beside the frontier's answer to the same question, on `tierbus.quality.<day>.<tenant>.<run>`; the last record counts.
+
+    `day` is the one on which the task ended (UTC), `rules` the class whose rules it was watched by: its own, or `*`. While the state is `asking`, `own_nano_usd` is what is reserved of the
+    day's cap, after it what the watch spent, counted from the ledger. `frontier_nano_usd` is what the frontier's answer cost,
+    `task_nano_usd` what the task cost, `estimated_nano_usd` what its result gave as baseline; None is not known, never 0.
+    `orders` are the judge's verdicts with the task's answer shown first, then second; `decided_by` says who compared.
+    """
+
+    kind: ClassVar[str] = "quality-measured"
+    pattern: ClassVar[str] = "tierbus.quality.{day}.{tenant}.{run}"
+    run: str
+    tenant: TenantName
+    task: str
+    task_class: str = GENERAL
+    rules: str
+    day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    state: WatchState
+    comparison: Comparison | None = None
+    orders: tuple[Comparison, ...] = ()
+    decided_by: Literal["same", "agreement", "check", "judge"] | None = None
+    reason: str = ""
+    task_nano_usd: int | None = None
+    frontier_nano_usd: int | None = None
+    estimated_nano_usd: int | None = None
+    own_nano_usd: int = 0
+    own_complete: bool = True
+    tiers: tuple[Tier, ...] = ()
+    ended_at: float
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.quality.{self.day}.{self.tenant}.{self.run}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.state}"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more is asked for it."""
+        return self.state is not WatchState.ASKING
+
+
+class FeedbackGiven(Message):
+    """What somebody thinks of a task's result, on `tierbus.feedback.<tenant>.<run>`; the last word counts.
+
+    `score` goes from 0 (bad) to 1 (good). `note` is redacted and cut before it is said; nothing prints it.
+    """
+
+    kind: ClassVar[str] = "feedback-given"
+    pattern: ClassVar[str] = "tierbus.feedback.{tenant}.{run}"
+    run: str
+    tenant: TenantName
+    task: str
+    task_class: str = GENERAL
+    score: float = Field(ge=0, le=1)
+    note: str = Field(default="", max_length=2000)
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.feedback.{self.tenant}.{self.run}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.at:.6f}"
+
+
 class TaskRejected(Message):
     """What was published is not a task that can be done; the reasons name the values."""
 
@@ -709,6 +810,9 @@ MESSAGES: tuple[type[Message], ...] = (
     StepReviewed,
     Result,
     TaskRejected,
+    QualityDue,
+    QualityMeasured,
+    FeedbackGiven,
     CallRecorded,
     DeadLettered,
 )

@@ -40,6 +40,8 @@ LEAD_OPENED_S = 300.0
 FOLLOW_S = 60.0
 """How often a run that waits for another's answer looks for itself; it is woken at once where nobody died."""
 EVENT_AGE_S = 72 * 3600.0
+QUALITY_AGE_S = 90 * 24 * 3600.0
+"""Measured quality and feedback are kept longer than results: a small difference shows only in many samples."""
 DEAD_AGE_S = 30 * 24 * 3600.0
 TENANT_DEPTH = 100_000
 """Tasks one tenant may have waiting per priority; publishing beyond it is refused."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, PlanJudged, TaskStatus, TimerDue
+from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, PlanJudged, Role, TaskStatus, TimerDue
 from tierbus.errors import Conflict, Unavailable
 from tierbus.ledger.book import orphaned
 from tierbus.ledger.closing import close as close_call
@@ -147,7 +147,7 @@ class Runs:
         if run.closing is None or run.status is not None:
             return await self.say(run)
         await self.store.drop(run_id)
-        calls = await self._ledger.of_run(run_id)
+        calls = await self._own_calls(run_id)
         still_open = [call for call in calls if call.status is CallStatus.STARTED]
         if still_open and self._clock() < run.closing.by:
             return pending(run)
@@ -162,7 +162,11 @@ class Runs:
 
     async def settle(self, run_id: str) -> tuple[CallRecorded, ...]:
         """Every call of a run that is over, open ones given up."""
-        return tuple([await self._settled(call) for call in await self._ledger.of_run(run_id)])
+        return tuple([await self._settled(call) for call in await self._own_calls(run_id)])
+
+    async def _own_calls(self, run_id: str) -> list[CallRecorded]:
+        """The calls that were made for the task; what the quality watch asks after its end is no part of its cost."""
+        return [call for call in await self._ledger.of_run(run_id) if call.role is not Role.WATCH]
 
 
 def said(run: Run) -> list[Message]:

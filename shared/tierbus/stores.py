@@ -1,12 +1,13 @@
-"""What the services keep things in, as protocols: run states, model outputs, texts, the ledger.
+"""What the services keep things in, as protocols: run states, model outputs, texts, the ledger, measured quality.
 
 `bus.stores` keeps them in JetStream, `testing.memory` in memory; one test suite runs over both.
 """
 
 from typing import Protocol
 
-from tierbus.contracts import CallRecorded, Content, Model, Priority
+from tierbus.contracts import CallRecorded, Content, Model, Priority, QualityMeasured
 from tierbus.limits import INLINE_BYTES
+from tierbus.quality.cap import Taken
 from tierbus.run import Run
 
 
@@ -129,4 +130,24 @@ class Ledger(Protocol):
 
     async def of_run(self, run: str) -> list[CallRecorded]:
         """The last record of each call of a run, in the order they were opened."""
+        ...
+
+
+class Measures(Protocol):
+    """What the quality watch knows of each task, written only over the revision that was read."""
+
+    async def read(self, about: QualityMeasured) -> tuple[QualityMeasured, int] | None:
+        """The record of the same task and day with its revision, or None."""
+        ...
+
+    async def write(self, record: QualityMeasured, revision: int) -> int:
+        """Write over `revision` (0: there must be none) and return the new one.
+
+        Raises:
+            Conflict: another worker wrote first.
+        """
+        ...
+
+    async def taken(self, day: str) -> dict[str, Taken]:
+        """What the comparisons of tasks that ended on this day (`2026-03-14`, UTC) have taken, by subject; nothing is left out."""
         ...

@@ -74,11 +74,11 @@ def test_the_comparison_counts_all_spend_of_ended_and_open_tasks_once(
     numbers = figures(calls, results, [], WEEK_BACK).compared
 
     runs = {one.run for one in results}
-    past = [one for one in calls if one.started_at <= NOW]
+    past = [one for one in calls if one.started_at <= NOW and one.role is not Role.WATCH]
     of_ended = spent(one for one in past if one.run in runs)
     others = spent(one for one in past if one.run not in runs and one.started_at >= WEEK_BACK.results_from)
     assert (numbers.ended_nano_usd, numbers.open_nano_usd) == (of_ended, others)
-    assert numbers.spent_nano_usd == of_ended + others == sum(numbers.by_tier.values())
+    assert numbers.spent_nano_usd == of_ended + others + numbers.watch_nano_usd == sum(numbers.by_tier.values())
     if results:
         assert numbers.baseline_nano_usd == 9_000 * numbers.succeeded
         assert numbers.saving_nano_usd == numbers.baseline_nano_usd - numbers.spent_nano_usd
@@ -164,13 +164,13 @@ def test_time_before_the_first_call_on_record_has_no_bucket_and_later_gaps_are_0
     assert any("first call on record" in line for line in coverage(found))
 
 
-def test_overhead_is_what_router_planner_and_reviewer_cost() -> None:
+def test_overhead_is_what_router_planner_reviewer_and_quality_watch_cost() -> None:
     calls = [call(n=n, role=role, cost=10**n) for n, role in enumerate(Role)]
 
     found = figures(calls, [], [], DAY_BACK)
 
     executor = next(one.cost_nano_usd for one in found.by_role if one.name == "executor")
-    assert found.overhead_nano_usd == found.spent_nano_usd - executor == 1011
+    assert found.overhead_nano_usd == found.spent_nano_usd - executor == 11011
 
 
 def test_first_pass_counts_first_attempts_that_were_answered_by_their_tier() -> None:

@@ -30,7 +30,8 @@ class Bench:
             parts.runs, parts.texts, parts.desk, parts.catalog, classes=CLASSES, reuse=parts.reuse
         ).service()
         self.executor = Executor(parts.runs, parts.texts, parts.desk, parts.catalog, self._tell).service()
-        self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog), parts.reuse).service()
+        ladder = Ladder(parts.texts, parts.desk, parts.catalog)
+        self.reviewer = Reviewer(parts.runs, ladder, parts.quality, parts.reuse).service()
 
     async def _tell(self, _message: Message) -> None:
         return None

@@ -13,11 +13,23 @@ from tests.shared.bus.waiting import until
 from tierbus import limits
 from tierbus.bus.answers import JetAnswers
 from tierbus.bus.publish import Publisher
-from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
-from tierbus.contracts import CallRecorded, CallStatus, Content, Priority, Role, Tier, TimerSet, Usage
+from tierbus.bus.stores import JetLedger, JetMeasures, JetOutputs, JetRuns, JetTexts
+from tierbus.contracts import (
+    CallRecorded,
+    CallStatus,
+    Content,
+    Priority,
+    QualityMeasured,
+    Role,
+    Tier,
+    TimerSet,
+    Usage,
+    WatchState,
+)
 from tierbus.errors import Conflict, Misconfigured, Unavailable
-from tierbus.stores import Answers, Lead, Ledger, Output, Outputs, RunStore, Texts
-from tierbus.testing.memory import MemoryAnswers, MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
+from tierbus.quality.cap import Taken
+from tierbus.stores import Answers, Lead, Ledger, Measures, Output, Outputs, RunStore, Texts
+from tierbus.testing.memory import MemoryAnswers, MemoryLedger, MemoryMeasures, MemoryOutputs, MemoryRuns, MemoryTexts
 
 OTHER = "f" * 32
 PLAN = f"tierbus.plan.normal.{RUN}"
@@ -34,6 +46,7 @@ class Stores:
     texts: Texts
     ledger: Ledger
     answers: Answers
+    measures: Measures
     queue: Callable[[str], Awaitable[None]]
 
 
@@ -45,7 +58,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         async def remember(subject: str) -> None:
             runs.queued.add(subject)
 
-        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), MemoryAnswers(), remember)
+        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), MemoryAnswers(), MemoryMeasures(), remember)
     return jetstream(request.getfixturevalue("nc"))
 
 
@@ -69,6 +82,7 @@ def jetstream(nc: Client) -> Stores:
         JetTexts(nc),
         JetLedger(publisher, nc),
         JetAnswers(publisher),
+        JetMeasures(publisher, nc),
         publish,
     )
 
@@ -351,3 +365,68 @@ class TestAnswers:
         await until(gone, "the claim is over")
         assert await jet.answers.lead("acme", "b" * 64) is not None
         await jet.answers.claim("acme", KEY, lead(OTHER), 0, 60.0)
+
+
+def watched(day: str = "2027-01-15", run: str = RUN, **more: object) -> QualityMeasured:
+    given: dict[str, object] = {
+        "run": run,
+        "tenant": "acme",
+        "task": "t-1",
+        "rules": "*",
+        "day": day,
+        "state": WatchState.ASKING,
+        "ended_at": 1.0,
+        "at": 2.0,
+    }
+    return QualityMeasured.model_validate({**given, **more})
+
+
+class TestMeasures:
+    async def test_what_was_never_written_is_not_there(self, stores: Stores) -> None:
+        assert await stores.measures.read(watched()) is None
+        assert await stores.measures.taken("2027-01-15") == {}
+
+    async def test_a_record_is_begun_once(self, stores: Stores) -> None:
+        revision = await stores.measures.write(watched(), 0)
+        with pytest.raises(Conflict):
+            await stores.measures.write(watched(own_nano_usd=5), 0)
+        assert await stores.measures.read(watched(own_nano_usd=9)) == (watched(), revision)
+
+    async def test_only_the_first_of_two_that_end_it_wins(self, stores: Stores) -> None:
+        begun = await stores.measures.write(watched(), 0)
+        ended = watched(state=WatchState.MEASURED, own_nano_usd=7)
+        await stores.measures.write(ended, begun)
+        with pytest.raises(Conflict):
+            await stores.measures.write(watched(state=WatchState.FAILED), begun)
+        found = await stores.measures.read(watched())
+        assert found is not None
+        assert found[0] == ended
+
+    async def test_what_a_day_has_taken_is_the_last_word_of_each_task_however_often_it_is_asked(
+        self, stores: Stores
+    ) -> None:
+        begun = await stores.measures.write(watched(own_nano_usd=9), 0)
+        await stores.measures.write(watched(tenant="globex", own_nano_usd=5, rules="letters"), 0)
+        await stores.measures.write(watched("2027-01-16", own_nano_usd=100), 0)
+        mine, theirs = watched().subject, watched(tenant="globex").subject
+        assert await stores.measures.taken("2027-01-15") == {mine: Taken("*", 9), theirs: Taken("letters", 5)}
+        assert await stores.measures.taken("2027-01-15") == {mine: Taken("*", 9), theirs: Taken("letters", 5)}
+
+        ended = await stores.measures.write(watched(own_nano_usd=7), begun)
+        await stores.measures.write(watched(run=OTHER, own_nano_usd=1), 0)
+        other = watched(run=OTHER).subject
+        assert await stores.measures.taken("2027-01-15") == {
+            mine: Taken("*", 7),
+            theirs: Taken("letters", 5),
+            other: Taken("*", 1),
+        }
+
+        await stores.measures.write(watched(state=WatchState.OVER_CAP), ended)
+        assert await stores.measures.taken("2027-01-15") == {theirs: Taken("letters", 5), other: Taken("*", 1)}
+
+    async def test_days_beyond_those_that_are_remembered_are_read_anew(self, stores: Stores) -> None:
+        for day in range(10, 16):
+            await stores.measures.write(watched(f"2027-01-{day}", own_nano_usd=day), 0)
+        for day in (*range(10, 16), 10):
+            found = await stores.measures.taken(f"2027-01-{day}")
+            assert [one.nano_usd for one in found.values()] == [day]

@@ -30,6 +30,7 @@ from tierbus.plans.library import Library
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
+from tierbus.reviewer.quality import QualityWatch
 from tierbus.router.app import Router
 from tierbus.runs import Runs
 from tierbus.service import Service
@@ -118,6 +119,8 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         )
         desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s, told.watch)
         _measure(told.meters, desk, settings)
+        if name == "reviewer":
+            _measure_watch(told.meters, classes)
         service = _service(name, bus, runs, desk, catalog, settings, classes, told.watch)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
@@ -138,6 +141,16 @@ def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:
         (dollars, {Attr.TENANT: tenant, Attr.WINDOW: "month"}) for tenant, dollars in settings.monthly_usd.items()
     ]
     meters.watch(names.BUDGET_LIMIT, lambda: budgets)
+
+
+def _measure_watch(meters: OtelMeters, classes: Classes) -> None:
+    """What the quality watch of each class may spend on the tasks of a day."""
+    caps = [
+        (float(rules.watch.max_usd_per_day), {Attr.CLASS: name})
+        for name, rules in classes.classes.items()
+        if rules.watch is not None
+    ]
+    meters.watch(names.QUALITY_CAP, lambda: caps)
 
 
 def _service(
@@ -169,7 +182,8 @@ def _service(
             executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
-            return Reviewer(runs, Ladder(bus.texts, desk, catalog), Sharing(runs, bus.answers)).service()
+            quality = QualityWatch(runs, bus.texts, desk, catalog, bus.ledger, bus.measures, classes, watch)
+            return Reviewer(runs, Ladder(bus.texts, desk, catalog), quality, Sharing(runs, bus.answers)).service()
 
 
 def serve(name: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from tierbus.cli import audit, busadmin, demo, money, replay, report, tasks, trace, train, up
+from tierbus.cli import audit, busadmin, demo, money, quality, replay, report, tasks, trace, train, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +30,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     money.tiers,
     report.report,
     audit.audit,
+    quality.feedback,
+    quality.quality,
     demo.demo,
     up.doctor,
     up.sim,

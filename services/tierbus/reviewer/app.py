@@ -7,9 +7,10 @@ from functools import partial
 import structlog
 
 from tierbus.cache.reuse import Sharing
-from tierbus.contracts import Message, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
+from tierbus.contracts import Message, QualityDue, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
 from tierbus.errors import Cancelled
 from tierbus.reviewer.ladder import Ladder, Review
+from tierbus.reviewer.quality import QualityWatch
 from tierbus.run import Judged, Run, advance, pending, rearm
 from tierbus.runs import Runs
 from tierbus.service import Delivery, Service
@@ -23,18 +24,23 @@ class Reviewer:
 
     runs: Runs
     ladder: Ladder
+    quality: QualityWatch
     reuse: Sharing | None = None
 
     def service(self) -> Service:
         """The table of what the reviewer hears."""
         return Service(
             name="reviewer",
-            handlers={StepExecuted: self.on_executed, TimerDue: self.on_due},
-            give_up={StepExecuted: self.give_up},
+            handlers={StepExecuted: self.on_executed, TimerDue: self.on_due, QualityDue: self.quality.on_due},
+            give_up={StepExecuted: self.give_up, QualityDue: self.quality.give_up},
         )
 
     async def on_executed(self, executed: StepExecuted, delivery: Delivery) -> list[Message]:
-        """Judge an attempt once, then apply the verdict however often the run changes meanwhile."""
+        """Judge an attempt once, then apply the verdict; a task that ended with it may be drawn for the quality watch."""
+        return self.quality.due(await self._reviewed(executed, delivery))
+
+    async def _reviewed(self, executed: StepExecuted, delivery: Delivery) -> list[Message]:
+        """The verdict is applied however often the run changes meanwhile."""
         run, revision = await self.runs.read(executed.run)
         if run.closing is not None and run.status is None:
             return await self.runs.try_finish(run.id)
@@ -68,7 +74,7 @@ class Reviewer:
         run, _ = found
         now = time.time()
         if run.status is not None:
-            return await self.runs.say(run)
+            return self.quality.due(await self.runs.say(run))
         if run.closing is not None:
             finished = await self.runs.try_finish(run.id)
             return [*finished, *await self._rearmed(run)]

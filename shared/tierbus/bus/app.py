@@ -24,7 +24,7 @@ from tierbus.bus.middleware import watching
 from tierbus.bus.publish import Publisher
 from tierbus.bus.shelves import JetShelves
 from tierbus.bus.slots import SlotSubscriber, subscribe
-from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
+from tierbus.bus.stores import JetLedger, JetMeasures, JetOutputs, JetRuns, JetTexts
 from tierbus.bus.worker import Received, Worker, received
 from tierbus.service import Service
 from tierbus.settings import Settings
@@ -45,6 +45,7 @@ class Bus:
     ledger: JetLedger
     answers: JetAnswers
     shelves: JetShelves
+    measures: JetMeasures
     nc: Client
 
     @classmethod
@@ -59,6 +60,7 @@ class Bus:
             JetLedger(publisher, nc),
             JetAnswers(publisher),
             JetShelves(publisher),
+            JetMeasures(publisher, nc),
             nc,
         )
 

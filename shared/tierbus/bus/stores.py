@@ -1,20 +1,25 @@
-"""Run states, outputs, texts and the ledger in JetStream."""
+"""Run states, outputs, texts, the ledger and measured quality in JetStream."""
 
+import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.errors import APIError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
 from tierbus import limits
 from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, TTL, Publisher
-from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, RUN_SUBJECT, WORK
-from tierbus.contracts import CallRecorded, CallStatus, Content, encode
+from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, QUALITY, RUN_SUBJECT, WORK
+from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured, decode, encode
 from tierbus.errors import Conflict, Misconfigured, Rejected, Unavailable
+from tierbus.quality.cap import Taken
 from tierbus.run import Run
 from tierbus.stores import Output
 
@@ -197,6 +202,53 @@ class JetLedger:
         return sorted(records, key=lambda record: (record.started_at, record.call))
 
 
+class JetMeasures:
+    """What the quality watch knows, in QUALITY, compare-and-set by the sequence of the subject."""
+
+    def __init__(self, publisher: Publisher, nc: Client) -> None:
+        self._publisher = publisher
+        self._nc = nc
+        self._days: dict[str, _Day] = {}
+        self._looking = asyncio.Lock()
+
+    async def read(self, about: QualityMeasured) -> tuple[QualityMeasured, int] | None:
+        found = await last(self._publisher, QUALITY, about.subject)
+        return (decode(QualityMeasured, found[0]), found[1]) if found else None
+
+    async def write(self, record: QualityMeasured, revision: int) -> int:
+        return await self._publisher.put(record.subject, encode(record), {EXPECT_LAST: str(revision)})
+
+    async def taken(self, day: str) -> dict[str, Taken]:
+        """Each record is read once by a process: what was written since the last look is all that is asked for."""
+        async with self._looking:
+            seen = self._days.setdefault(day, _Day())
+            async for message in _read(self._nc, QUALITY, f"tierbus.quality.{day}.*.*", _since(seen.sequence)):
+                record = decode(QualityMeasured, message.data)
+                seen.take(message.metadata.sequence.stream, record)
+            while len(self._days) > _DAYS:
+                del self._days[next(iter(self._days))]
+            return dict(seen.taken)
+
+
+_DAYS = 3
+"""Days that a process remembers: tasks end today or, round midnight and where the watch is behind, on a day before."""
+
+
+@dataclass
+class _Day:
+    """What a day's records say up to a sequence of the stream; a record that takes nothing takes no room here either."""
+
+    sequence: int = 0
+    taken: dict[str, Taken] = field(default_factory=dict)
+
+    def take(self, sequence: int, record: QualityMeasured) -> None:
+        self.sequence = max(self.sequence, sequence)
+        if record.own_nano_usd:
+            self.taken[record.subject] = Taken(record.rules, record.own_nano_usd)
+        else:
+            self.taken.pop(record.subject, None)
+
+
 async def replay(nc: Client, stream: str, subject: str, policy: str = "all") -> Any:
     """Everything a stream holds under a subject now, oldest first; ends when all is read."""
     async for _subject, data, _headers in replay_messages(nc, stream, subject, policy):
@@ -209,11 +261,25 @@ async def replay_messages(nc: Client, stream: str, subject: str, policy: str = "
     Raises:
         Unavailable: the stream does not answer.
     """
+    async for message in _read(nc, stream, subject, {"deliver_policy": policy}):
+        yield message.subject, message.data, message.headers or {}
+
+
+def _since(sequence: int) -> dict[str, Any]:
+    """From where to read what was written after this sequence."""
+    if not sequence:
+        return {"deliver_policy": "all"}
+    return {"deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}
+
+
+async def _read(nc: Client, stream: str, subject: str, start: dict[str, Any]) -> AsyncIterator[Msg]:
+    """The messages that a stream holds under a subject now, from `start` on."""
     js = nc.jetstream(timeout=ACK_TIMEOUT_S)
     from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
     config = ConsumerConfig(
-        deliver_policy=DeliverPolicy(policy),
+        deliver_policy=DeliverPolicy(start["deliver_policy"]),
+        opt_start_seq=start.get("opt_start_seq"),
         ack_policy=AckPolicy.NONE,
         filter_subject=subject,
         inactive_threshold=30.0,
@@ -227,7 +293,7 @@ async def replay_messages(nc: Client, stream: str, subject: str, policy: str = "
                 batch = await subscription.fetch(min(left, 500), timeout=ACK_TIMEOUT_S)
                 left -= len(batch)
                 for message in batch:
-                    yield message.subject, message.data, message.headers or {}
+                    yield message
         finally:
             await subscription.unsubscribe()
     except (nats.errors.Error, APIError, TimeoutError) as error:

@@ -11,6 +11,7 @@ from tierbus.contracts import (
     PlanJudged,
     PlanRequested,
     Priority,
+    QualityDue,
     StepExecuted,
     StepReleased,
     Task,
@@ -20,7 +21,15 @@ from tierbus.contracts import (
 
 NANOS = 1_000_000_000
 DEDUP_WINDOW_S = 120
-TASKS, WORK, EVENTS, OUTPUTS, LEDGER, DEAD = "TASKS", "WORK", "EVENTS", "OUTPUTS", "LEDGER", "DEAD"
+TASKS, WORK, EVENTS, OUTPUTS, LEDGER, QUALITY, DEAD = (
+    "TASKS",
+    "WORK",
+    "EVENTS",
+    "OUTPUTS",
+    "LEDGER",
+    "QUALITY",
+    "DEAD",
+)
 CACHE = "CACHE"
 SHELVES = "SHELVES"
 BLOBS = "tierbus-blobs"
@@ -74,7 +83,10 @@ STREAMS: tuple[Stream, ...] = (
     ),
     _stream(
         WORK,
-        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "judged")),
+        *(
+            f"tierbus.{kind}.>"
+            for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "judged", "watch")
+        ),
         retention="workqueue",
         discard="old",
         max_msgs_per_subject=1,
@@ -109,6 +121,15 @@ STREAMS: tuple[Stream, ...] = (
         allow_msg_ttl=True,
     ),
     _stream(LEDGER, "tierbus.ledger.>", retention="limits", deny_delete=True, deny_purge=True),
+    _stream(
+        QUALITY,
+        "tierbus.quality.*.*.*",
+        "tierbus.feedback.*.*",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        max_age=int(limits.QUALITY_AGE_S) * NANOS,
+    ),
     _stream(DEAD, "tierbus.dead.*.*", retention="limits", max_age=int(limits.DEAD_AGE_S) * NANOS),
 )
 
@@ -136,6 +157,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     ),
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
+    Consumer("reviewer-watch", WORK, "tierbus.watch.*", "reviewer", QualityDue, _LANES[Priority.LOW]),
 )
 
 

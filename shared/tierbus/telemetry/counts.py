@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tierbus.contracts import NANO, Attempt, CallRecorded, Result, Usage
+from tierbus.contracts import NANO, Attempt, CallRecorded, QualityMeasured, Result, Usage
 from tierbus.run import Run
 from tierbus.telemetry import names
 from tierbus.telemetry.names import Attr
@@ -69,6 +69,17 @@ def of_end(meters: Meters, result: Result) -> None:
     meters.record(names.TASK_DURATION, max(0.0, result.at - result.submitted_at), ended)
     if result.baseline and result.baseline.cost_nano_usd is not None:
         meters.add(names.BASELINE, result.baseline.cost_nano_usd / NANO, {Attr.TENANT: result.tenant})
+
+
+def of_quality(meters: Meters, record: QualityMeasured) -> None:
+    """A task that the quality watch is done with; classes without rules of their own are counted together, as `*`."""
+    whose = {Attr.CLASS: record.rules}
+    shown = (record.comparison or record.state).value
+    meters.add(names.QUALITY_COMPARISONS, 1, {**whose, Attr.COMPARISON: shown})
+    meters.add(names.QUALITY_COST, record.own_nano_usd / NANO, whose)
+    if record.comparison is not None and record.task_nano_usd is not None and record.frontier_nano_usd is not None:
+        meters.add(names.QUALITY_TASK_COST, record.task_nano_usd / NANO, whose)
+        meters.add(names.QUALITY_FRONTIER_COST, record.frontier_nano_usd / NANO, whose)
 
 
 def new_attempts(before: Run | None, after: Run) -> Iterator[tuple[str, Attempt]]:

@@ -84,6 +84,7 @@ class Attr(StrEnum):
     SERVICE = "tierbus.service"
     DEAD_REASON = "tierbus.dead.reason"
     WINDOW = "tierbus.budget.window"
+    COMPARISON = "tierbus.quality.comparison"
     LIMIT = "tierbus.limit"
 
     OPERATION = "gen_ai.operation.name"
@@ -257,6 +258,41 @@ RATE_LIMIT = Metric(
 RATE_USED = Metric(
     "tierbus.llm.rate.used", "{1}", Kind.GAUGE, "What this process uses of it.", (Attr.MODEL, Attr.LIMIT)
 )
+QUALITY_COMPARISONS = Metric(
+    "tierbus.quality.comparisons",
+    "{task}",
+    Kind.COUNTER,
+    "Tasks drawn for the quality watch, beside the frontier's answer: better, tie, worse; over-cap and failed were not compared.",
+    (Attr.CLASS, Attr.COMPARISON),
+)
+QUALITY_TASK_COST = Metric(
+    "tierbus.quality.task.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "What compared tasks cost, where that of the frontier's answer is known too.",
+    (Attr.CLASS,),
+)
+QUALITY_FRONTIER_COST = Metric(
+    "tierbus.quality.frontier.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "What the frontier's answers to the same tasks cost: the true baseline.",
+    (Attr.CLASS,),
+)
+QUALITY_COST = Metric(
+    "tierbus.quality.watch.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "What the quality watch itself spent.",
+    (Attr.CLASS,),
+)
+QUALITY_CAP = Metric(
+    "tierbus.quality.cap.usd",
+    "{USD}",
+    Kind.GAUGE,
+    "What the quality watch may spend on the tasks of a day.",
+    (Attr.CLASS,),
+)
 BUDGET_LIMIT = Metric(
     "tierbus.budget.limit.usd",
     "{USD}",
@@ -290,6 +326,11 @@ METRICS: tuple[Metric, ...] = (
     SLOTS_BUSY,
     RATE_LIMIT,
     RATE_USED,
+    QUALITY_COMPARISONS,
+    QUALITY_TASK_COST,
+    QUALITY_FRONTIER_COST,
+    QUALITY_COST,
+    QUALITY_CAP,
     BUDGET_LIMIT,
 )
 """Everything that is measured; a test holds dashboards and alert rules against it."""

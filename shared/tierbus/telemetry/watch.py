@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from tierbus.contracts import GIVEN_UP, CallRecorded, Leg, Message, Slot, TaskRejected
+from tierbus.contracts import GIVEN_UP, CallRecorded, Leg, Message, QualityMeasured, Slot, TaskRejected
 from tierbus.llm.model import Question, Reply
 from tierbus.result import result_of
 from tierbus.run import Run
@@ -226,6 +226,10 @@ class Watch:
             handling.closed.append(made)
         if handling is None or handling.ended:
             self._later(made)
+
+    def measured(self, record: QualityMeasured) -> None:
+        """The quality watch is done with a task; whoever wrote that counts it."""
+        counts.of_quality(self.meters, record)
 
     def _later(self, make: Make) -> None:
         self.sink.later((lambda: map(_bare, make())) if self._capture is Capture.NONE else make)

@@ -3,9 +3,10 @@
 import hashlib
 
 from tierbus import limits
-from tierbus.contracts import CallRecorded, CallStatus, Content
+from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured
 from tierbus.errors import Conflict, Unavailable
 from tierbus.plans.shelf import Shelf
+from tierbus.quality.cap import Taken
 from tierbus.run import Run
 from tierbus.stores import Lead, Output
 
@@ -145,3 +146,29 @@ class MemoryAnswers:
 
     async def followers(self, leader: str) -> list[str]:
         return list(self.waiting.get(leader, ()))
+
+
+class MemoryMeasures:
+    """What the quality watch knows, with revisions."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[QualityMeasured, int]] = {}
+        self._revision = 0
+
+    async def read(self, about: QualityMeasured) -> tuple[QualityMeasured, int] | None:
+        return self.kept.get(about.subject)
+
+    async def write(self, record: QualityMeasured, revision: int) -> int:
+        before = self.kept.get(record.subject)
+        if (before[1] if before else 0) != revision:
+            raise Conflict(f"{record.subject} is not at revision {revision}")
+        self._revision += 1
+        self.kept[record.subject] = (record, self._revision)
+        return self._revision
+
+    async def taken(self, day: str) -> dict[str, Taken]:
+        return {
+            subject: Taken(record.rules, record.own_nano_usd)
+            for subject, (record, _) in self.kept.items()
+            if record.day == day and record.own_nano_usd
+        }

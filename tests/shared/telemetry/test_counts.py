@@ -9,10 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plans import LEG, NOW, RUN, diamond, judged, new_run, planned, plans
+from tests.shared.quality.test_measure import compared
 from tests.shared.telemetry.test_ends import lives
 from tests.shared.telemetry.test_spans import a_call, ended_run, failed_run
 
-from tierbus.contracts import NANO, Baseline, CallStatus, Plan, Route, TaskStatus, Tier, Usage, VerdictKind
+from tierbus.contracts import (
+    NANO,
+    Baseline,
+    CallStatus,
+    Comparison,
+    Plan,
+    QualityMeasured,
+    Route,
+    TaskStatus,
+    Tier,
+    Usage,
+    VerdictKind,
+    WatchState,
+)
 from tierbus.result import result_of
 from tierbus.run import Origin, Run, StepStatus, adopt, advance, begin, close, finish
 from tierbus.telemetry import counts, names
@@ -228,3 +242,31 @@ def test_over_a_whole_life_everything_is_counted_once(plan: Plan, data: st.DataO
     assert tally.of(names.REVIEWS) == sum(len(state.attempts) for state in last.steps.values())
     assert tally.of(names.ESCALATIONS) == result_of(last).escalations
     assert last.id == RUN
+
+
+def test_a_compared_task_counts_under_the_rules_that_watched_it() -> None:
+    tally = Tally()
+    counts.of_quality(tally, compared(0, Comparison.WORSE, task_class="any", rules="*", own_nano_usd=3 * NANO))
+
+    assert tally.of(names.QUALITY_COMPARISONS, CLASS="*", COMPARISON="worse") == 1
+    assert tally.of(names.QUALITY_COST, CLASS="*") == 3
+    assert tally.of(names.QUALITY_TASK_COST, CLASS="*") == pytest.approx(20 / NANO)
+    assert tally.of(names.QUALITY_FRONTIER_COST, CLASS="*") == pytest.approx(100 / NANO)
+    assert tally.of(names.QUALITY_COMPARISONS, CLASS="any") == 0
+
+
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        (compared(0, None, state=WatchState.OVER_CAP), "over-cap"),
+        (compared(0, None, state=WatchState.FAILED), "failed"),
+        (compared(0, Comparison.TIE, frontier_nano_usd=None), "tie"),
+        (compared(0, Comparison.TIE, task_nano_usd=None), "tie"),
+    ],
+)
+def test_what_has_no_pair_of_costs_is_in_neither_sum_of_the_saving(record: QualityMeasured, shown: str) -> None:
+    tally = Tally()
+    counts.of_quality(tally, record)
+
+    assert tally.of(names.QUALITY_COMPARISONS, COMPARISON=shown) == 1
+    assert (tally.of(names.QUALITY_TASK_COST), tally.of(names.QUALITY_FRONTIER_COST)) == (0, 0)

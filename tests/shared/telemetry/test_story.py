@@ -280,3 +280,20 @@ def test_at_every_moment_of_any_life_it_is_one_tree(plan: Plan, data: st.DataObj
     calls = list({call.call: call for call in run.calls}.values())
 
     assert_one_tree(drawn(run, calls, NOW + 10_000))
+
+
+def test_what_the_quality_watch_asked_is_drawn_as_the_reviewers_and_in_no_sum_of_the_task() -> None:
+    run, calls = whole_run()
+    run = finish(close(run, TaskStatus.CANCELLED, "a test", NOW + 10).run, calls, NOW + 11).run
+    watching = LEG.model_copy(update={"sequence": 9, "began_at": NOW + 12})
+    watch = asked(
+        "_watch", Role.WATCH, watching, tier=Tier.FRONTIER, model="claude-opus-4-8", call=f"{RUN}._watch.1.watch.0.0"
+    )
+    spans = drawn(run, [*calls, watch])
+    of_watch = [span for span in spans if span.attributes.get(Attr.ROLE) == "watch"]
+    rest = [span for span in spans if Attr.COST_NANO in span.attributes and span not in of_watch]
+
+    assert_one_tree(spans)
+    assert {span.service for span in of_watch} == {by_name(spans, "invoke_agent watch").service} == {"tierbus-reviewer"}
+    assert sum(int(str(span.attributes[Attr.COST_NANO])) for span in rest) == run.cost_nano_usd
+    assert spans[0].attributes[Attr.COST_TOTAL_NANO] == run.cost_nano_usd

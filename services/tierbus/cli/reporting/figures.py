@@ -14,8 +14,10 @@ from tierbus.cli.words import short
 from tierbus.contracts import (
     CallRecorded,
     CallStatus,
+    FeedbackGiven,
     Model,
     Outcome,
+    QualityMeasured,
     Result,
     Role,
     StepReport,
@@ -26,6 +28,8 @@ from tierbus.contracts import (
     spent,
 )
 from tierbus.limits import EVENT_AGE_S
+from tierbus.quality.measure import Quality
+from tierbus.quality.measure import quality as measured
 from tierbus.result import BASELINE_METHOD
 from tierbus.telemetry.content import redacted
 
@@ -96,8 +100,8 @@ class Bucket(Model):
 class Compared(Model):
     """Everything spent since `since` against what the succeeded tasks would have cost on the frontier alone.
 
-    `spent_nano_usd` is that of ended tasks, whatever their end, plus that of tasks without a result; it includes
-    `earlier_nano_usd`, which tasks that ended in the span had spent before it.
+    `spent_nano_usd` is that of ended tasks, whatever their end, plus that of tasks without a result, plus `watch_nano_usd`,
+    which the quality watch spent; it includes `earlier_nano_usd`, which tasks that ended in the span had spent before it.
     """
 
     since: float
@@ -106,6 +110,7 @@ class Compared(Model):
     spent_nano_usd: int
     ended_nano_usd: int
     open_nano_usd: int
+    watch_nano_usd: int
     earlier_nano_usd: int
     by_tier: dict[Tier, int]
     calls: int
@@ -214,6 +219,7 @@ class Figures(Model):
     rejections: tuple[Reason, ...]
     dearest: tuple[Dear, ...]
     doubts: Doubts
+    watched: Quality = Quality()
 
     @property
     def first_answered(self) -> int:
@@ -232,22 +238,28 @@ class Figures(Model):
 
 
 class _Book:
-    """The records of a period, sorted by run once."""
+    """The records of a period, sorted by run once. `of_run` are the calls made for a task; the watch's are none of them."""
 
     def __init__(self, calls: Iterable[CallRecorded], results: Iterable[Result], period: Period) -> None:
         self.period = period
         self.of_run: defaultdict[str, list[CallRecorded]] = defaultdict(list)
+        self.watch: list[CallRecorded] = []
         for call in calls:
-            if call.started_at <= period.until:
+            if call.started_at > period.until:
+                continue
+            if call.role is not Role.WATCH:
                 self.of_run[call.run].append(call)
-        self.calls = [call for mine in self.of_run.values() for call in mine if call.started_at >= period.since]
+            elif call.started_at >= period.since:
+                self.watch.append(call)
+        self.own = [call for mine in self.of_run.values() for call in mine if call.started_at >= period.since]
+        self.calls = [*self.own, *self.watch]
         kept = {result.run: result for result in results if period.results_from <= result.at <= period.until}
         self.results = dict(sorted(kept.items(), key=lambda item: item[1].at))
 
     @cached_property
     def runs(self) -> list[str]:
         """Runs with a call or a result in the period."""
-        return list(dict.fromkeys([*(call.run for call in self.calls), *self.results]))
+        return list(dict.fromkeys([*(call.run for call in self.own), *self.results]))
 
     @cached_property
     def without_result(self) -> "_WithoutResult":
@@ -260,10 +272,15 @@ class _Book:
         return call.started_at >= self.period.results_from
 
     def compared_calls(self) -> list[CallRecorded]:
-        """Every call of an ended task, and every recent call of a task that has no result."""
+        """Every call of an ended task, every recent call of a task that has no result, and every recent one of the watch."""
         ended = [call for run in self.results for call in self.of_run.get(run, ())]
-        others = [call for call in self.calls if call.run not in self.results and self._recent(call)]
-        return ended + others
+        others = [call for call in self.own if call.run not in self.results and self._recent(call)]
+        return [*ended, *others, *self.recent_watch]
+
+    @property
+    def recent_watch(self) -> list[CallRecorded]:
+        """What the quality watch asked where results are kept."""
+        return [call for call in self.watch if self._recent(call)]
 
 
 class _WithoutResult(NamedTuple):
@@ -277,6 +294,8 @@ def figures(
     rejected: Iterable[TaskRejected],
     period: Period,
     tenant: str | None = None,
+    watched: Iterable[QualityMeasured] = (),
+    feedback: Iterable[FeedbackGiven] = (),
 ) -> Figures:
     """The numbers of a period. `calls` may reach further back: a task's cost is that of all its calls."""
     book = _Book(calls, results, period)
@@ -313,6 +332,10 @@ def figures(
         rejections=_rejections(turned_away),
         dearest=_dearest(book),
         doubts=_doubts(book),
+        watched=measured(
+            (one for one in watched if period.since <= one.ended_at <= period.until),
+            (one for one in feedback if period.since <= one.at <= period.until),
+        ),
     )
 
 
@@ -386,7 +409,8 @@ def _over_time(book: _Book) -> tuple[Bucket, ...]:
 
 def _compared(book: _Book) -> Compared:
     calls = book.compared_calls()
-    ended = [call for call in calls if call.run in book.results]
+    ended = [call for run in book.results for call in book.of_run.get(run, ())]
+    watch = spent(book.recent_watch)
     results = book.results.values()
     succeeded = [result for result in results if result.status is TaskStatus.SUCCEEDED]
     known = [cost for result in succeeded if (cost := _baseline(result)) is not None]
@@ -399,7 +423,8 @@ def _compared(book: _Book) -> Compared:
         succeeded=len(succeeded),
         spent_nano_usd=total,
         ended_nano_usd=spent(ended),
-        open_nano_usd=total - spent(ended),
+        open_nano_usd=total - spent(ended) - watch,
+        watch_nano_usd=watch,
         earlier_nano_usd=spent(call for call in ended if call.started_at < book.period.results_from),
         by_tier=_by_tier(calls),
         calls=len(calls),

@@ -8,8 +8,9 @@ from rich.table import Table
 from tierbus.cli.output import TIER_STYLE
 from tierbus.cli.reporting.figures import Figures, Reason, Share, merged
 from tierbus.cli.reporting.findings import bound, coverage, headline, warnings
-from tierbus.cli.reporting.text import UNKNOWN, cost, count, places, share, span, usd
+from tierbus.cli.reporting.text import UNKNOWN, cost, count, interval, places, share, span, usd
 from tierbus.contracts import Tier
+from tierbus.quality.measure import ClassQuality, Quality
 
 _MOST_ROWS = 8
 
@@ -31,10 +32,43 @@ def show(figures: Figures, console: Console, note: str | None = None) -> None:
     shares = (("tier", figures.by_tier), ("role", figures.by_role), ("model", figures.by_model))
     for name, parts in (*shares, ("tenant", figures.by_tenant)):
         console.print(_bill(name, merged(parts, _MOST_ROWS), figures.spent_nano_usd))
+    if not figures.watched.empty:
+        console.print(watched(figures.watched))
     for title, reasons in (("Not succeeded", figures.failures), ("Rejected", figures.rejections)):
         if reasons:
             console.print(_reasons(title, reasons))
     console.print(escape(f"Baseline: {figures.compared.method}."), soft_wrap=True)
+
+
+def watched(quality: Quality) -> Table:
+    """What the quality watch found, one row a class, and all together where there are several."""
+    table = Table(
+        title="Quality watch: against the frontier's own answer, with 95 % intervals",
+        title_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+    )
+    table.add_column("class", overflow="fold")
+    for column in ("compared", "better/tie/worse", "quality", "true saving", "watch cost", "feedback"):
+        table.add_column(column, justify="right", no_wrap=True)
+    several = len(quality.classes) > 1
+    for one in (*quality.classes, *((quality.all,) if several and quality.all else ())):
+        name = "all" if one is quality.all else escape(one.task_class)
+        table.add_row(name, *_watched(one), style="bold" if one is quality.all else None)
+    return table
+
+
+def _watched(one: ClassQuality) -> tuple[str, ...]:
+    found = one.measured
+    said = f"{100 * one.feedback.score.value:.0f} % of {one.feedback.n:,}" if one.feedback.score else UNKNOWN
+    return (
+        f"{found.n:,}",
+        f"{found.better:,}/{found.ties:,}/{found.worse:,}" if found.n else UNKNOWN,
+        interval(found.difference),
+        interval(found.saving.ratio),
+        usd(found.own_nano_usd),
+        said,
+    )
 
 
 def _key_figures(figures: Figures) -> Table:

@@ -25,6 +25,7 @@ _ROLES = {
     "You are the planner of Tierbus": Role.PLANNER,
     "You are an executor of Tierbus": Role.EXECUTOR,
     "You are the reviewer of Tierbus": Role.REVIEWER,
+    "You are the judge of Tierbus": Role.WATCH,
 }
 _STEP = re.compile(r'<step id="([^"]+)">')
 _CRITIQUE = "<critique>\n"
