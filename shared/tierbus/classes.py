@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from tierbus.batch.rules import BatchRules
 from tierbus.contracts import TASK_CLASS, Model, explain
 from tierbus.errors import Misconfigured
 
@@ -20,6 +21,8 @@ OTHERS = "*"
 
 class ClassRules(Model):
     """The rules of one class; what is not said is off."""
+
+    batch: BatchRules | None = None
 
 
 class Classes(Model):

@@ -6,25 +6,31 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
 import uvloop
 
+from tierbus.batch.lot import Entry
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
-from tierbus.contracts import Tier
+from tierbus.classes import load as load_classes
+from tierbus.contracts import Message, Tier
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
 from tierbus.executor.interrupts import Interrupts
+from tierbus.executor.waiting import Waiting
+from tierbus.ledger.batch_desk import BatchDesk, Stores
 from tierbus.ledger.desk import Desk
-from tierbus.llm.registry import Models, connect
+from tierbus.llm.model import Question
+from tierbus.llm.registry import Connected, Models, connect
 from tierbus.planner.app import Planner
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
 from tierbus.router.app import Router
+from tierbus.run import Run
 from tierbus.runs import Runs
 from tierbus.service import Service
 from tierbus.settings import Settings
@@ -32,6 +38,7 @@ from tierbus.telemetry import logs, names
 from tierbus.telemetry.meters import OtelMeters
 from tierbus.telemetry.names import Attr
 from tierbus.telemetry.process import Telemetry, telemetry
+from tierbus.telemetry.watch import Watch
 from tierbus.tiers.catalog import Catalog, ModelSpec, load
 
 log = structlog.get_logger(__name__)
@@ -104,7 +111,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing, watch=told.watch)
         desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s, told.watch)
         _measure(told.meters, desk, settings)
-        service = _service(name, bus, runs, desk, catalog, settings)
+        service = _service(name, bus, runs, desk, catalog, settings, models, told.watch)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
             service,
@@ -126,7 +133,24 @@ def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:
     meters.watch(names.BUDGET_LIMIT, lambda: budgets)
 
 
-def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings) -> Service:
+def _waiting(bus: Bus, models: Connected, catalog: Catalog, settings: Settings, watch: Watch) -> Waiting:
+    """The batch lane: its desk asks what the lane says is asked."""
+
+    async def ask(run: Run, entry: Entry) -> Question:
+        return await waiting.ask(run, entry)
+
+    async def say(messages: Sequence[Message]) -> None:
+        await bus.publisher.say(*messages)
+
+    stores = Stores(bus.runs, bus.lots, bus.ledger, bus.outputs)
+    desk = BatchDesk(catalog, models, stores, ask, say, watch)
+    waiting = Waiting(bus.lots, bus.texts, desk, catalog, load_classes(settings.classes))
+    return waiting
+
+
+def _service(
+    name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings, models: Connected, watch: Watch
+) -> Service:
     match name:
         case "router":
             return Router(
@@ -136,7 +160,8 @@ def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, sett
             return Planner(runs, bus.texts, desk, catalog).service()
         case "executor":
             interrupts = Interrupts()
-            executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
+            waiting = _waiting(bus, models, catalog, settings, watch)
+            executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts, waiting)
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
             return Reviewer(runs, Ladder(bus.texts, desk, catalog)).service()

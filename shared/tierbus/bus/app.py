@@ -22,7 +22,7 @@ from tierbus.bus.gauges import Gauges
 from tierbus.bus.middleware import watching
 from tierbus.bus.publish import Publisher
 from tierbus.bus.slots import SlotSubscriber, subscribe
-from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
+from tierbus.bus.stores import JetLedger, JetLots, JetOutputs, JetRuns, JetTexts
 from tierbus.bus.worker import Received, Worker, received
 from tierbus.service import Service
 from tierbus.settings import Settings
@@ -41,6 +41,7 @@ class Bus:
     outputs: JetOutputs
     texts: JetTexts
     ledger: JetLedger
+    lots: JetLots
     nc: Client
 
     @classmethod
@@ -53,6 +54,7 @@ class Bus:
             JetOutputs(publisher),
             JetTexts(nc),
             JetLedger(publisher, nc),
+            JetLots(publisher),
             nc,
         )
 

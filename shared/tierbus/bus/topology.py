@@ -6,6 +6,7 @@ from typing import Any
 
 from tierbus import limits
 from tierbus.contracts import (
+    BatchDue,
     CancelRequested,
     Message,
     PlanRequested,
@@ -22,6 +23,8 @@ DEDUP_WINDOW_S = 120
 TASKS, WORK, EVENTS, OUTPUTS, LEDGER, DEAD = "TASKS", "WORK", "EVENTS", "OUTPUTS", "LEDGER", "DEAD"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
+ITEM_SUBJECT = "tierbus.batch.item.{lane}.{run}.{step}.{attempt}"
+LOT_SUBJECT = "tierbus.batch.lot.{name}"
 OUTPUT_SUBJECT = "tierbus.output.{slot}"
 CLOSING_SUBJECT = "tierbus.ctl.closing.{run}"
 
@@ -68,7 +71,7 @@ STREAMS: tuple[Stream, ...] = (
     ),
     _stream(
         WORK,
-        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel")),
+        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "batch")),
         retention="workqueue",
         discard="old",
         max_msgs_per_subject=1,
@@ -109,6 +112,7 @@ CONSUMERS: tuple[Consumer, ...] = (
             "executor", WORK, StepReleased, f"executor-step-{tier}", f"tierbus.step.{tier}.{{lane}}.*.*.*"
         )
     ),
+    Consumer("executor-batch", WORK, "tierbus.batch.due.*", "executor", BatchDue, 0.25),
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
 )
