@@ -140,6 +140,7 @@ def reply_of(message: Any) -> Reply:
         ),
         stop=_STOPS.get(message.stop_reason, StopReason.TRUNCATED),
         model=message.model,
-        request_id=message._request_id or message.id,  # noqa: SLF001 - the SDK's documented way to the request id
+        request_id=getattr(message, "_request_id", None)
+        or message.id,  # a message of a batch came with no response of its own
         extra={"stop_reason": message.stop_reason},
     )

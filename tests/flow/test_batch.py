@@ -1,0 +1,198 @@
+"""Low-priority tasks that can wait go through the batch endpoint: half the price, one ledger, whatever dies meanwhile."""
+
+import asyncio
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.flow.conftest import Lab
+from tests.flow.test_kill import until
+from tests.scenarios import write
+
+from tierbus.bus.client import client
+from tierbus.cli.stack import Stack
+from tierbus.contracts import CallRecorded, CallStatus, Result, Tier, run_id
+from tierbus.pricing.cost import price
+from tierbus.tiers.catalog import load
+
+TENANT = "night"
+FAR_S = 8 * 3600.0
+SCENARIO = {
+    "name": "letters",
+    "about": "many small tasks that nobody waits for",
+    "match": "Translate letter",
+    "task": {"prompt": "Translate letter 0 into German."},
+    "answers": [{"text": "Sehr geehrte Damen und Herren, wir schreiben Ihnen in der Sache, die Sie kennen."}],
+    "faults": [{"when": {"contains": "letter 7 ", "batch": True}, "expired": True, "times": "always"}],
+    "expect": {"route": "direct", "tier_path": {"answer": ["small"]}},
+}
+
+
+def rules(**more: float) -> dict[str, Any]:
+    return {"classes": {"letters": {"batch": {"max_wait_s": 1.0, "max_requests": 100, **more}}}}
+
+
+class Night:
+    """A stack whose class `letters` may wait for batches."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def pace(self, **timing: float) -> None:
+        """How long the simulated batch endpoint takes, from now on."""
+        request = urllib.request.Request(f"{self.lab.stack.model_url}/sim/batches", json.dumps(timing).encode())
+        urllib.request.urlopen(request, timeout=5).close()
+
+    @property
+    def batches(self) -> list[dict[str, Any]]:
+        """Every batch that the provider has made."""
+        made: list[dict[str, Any]] = self.lab.get("/sim/batches")["batches"]
+        return made
+
+    def asked(self, what: str) -> int:
+        """How often an endpoint was asked."""
+        return int(self.lab.get("/sim/batches")["asked"].get(what, 0))
+
+    async def publish(self, numbers: range, **more: object) -> None:
+        async with client(self.lab.stack.settings) as bus:
+            for n in numbers:
+                body = {
+                    "id": f"letter-{n}",
+                    "task_class": "letters",
+                    "prompt": f"Translate letter {n} into German.",
+                    "risk": "low",
+                    "hints": {"tier": "small", "route": "direct"},
+                    "deadline_at": time.time() + FAR_S,
+                    **more,
+                }
+                await bus.publish(body, TENANT, "low", str(body["id"]))
+
+    async def results(self, numbers: range, timeout_s: float = 120.0) -> dict[int, Result]:
+        """The tasks' results, as they come in."""
+        found: dict[int, Result] = {}
+        end = time.monotonic() + timeout_s
+        async with client(self.lab.stack.settings) as bus:
+            while len(found) < len(numbers):
+                assert time.monotonic() < end, f"no result of {sorted(set(numbers) - set(found))}"
+                for n in set(numbers) - set(found):
+                    result = await bus.result(TENANT, run_id(TENANT, f"letter-{n}"))
+                    if result is not None:
+                        found[n] = result
+                await asyncio.sleep(0.2)
+        return found
+
+    async def ledger(self) -> list[CallRecorded]:
+        async with client(self.lab.stack.settings) as bus:
+            return [call async for call in bus.ledger(f"tierbus.ledger.{TENANT}.>")]
+
+    async def routed(self, n: int) -> None:
+        """Wait until the task has a run."""
+        async with client(self.lab.stack.settings) as bus:
+            while await bus.run(run_id(TENANT, f"letter-{n}")) is None:
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Iterator[Night]:
+    classes = tmp_path / "classes.yaml"
+    classes.write_text(yaml.safe_dump(rules()), encoding="utf-8")
+    options = ("--scenarios", str(write(tmp_path / "scenarios", [SCENARIO])), "--latency", "0", "--batch", "2")
+    with (
+        (tmp_path / "log").open("w") as log,
+        Stack(data=tmp_path, sim_options=options, logs=log, env={"TIERBUS_CLASSES": str(classes)}) as stack,
+    ):
+        yield Night(Lab(stack))
+
+
+def full_price(call: CallRecorded) -> int:
+    """What the same tokens cost in a call by itself."""
+    spec = next(spec for spec in load("default").tiers[Tier.SMALL] if spec.id == call.model)
+    return price(spec, call.usage, call.started_at).nano_usd or 0
+
+
+async def check_sums(night: Night, results: dict[int, Result]) -> list[CallRecorded]:
+    """The ledger, the results and the server tell the same; returns the ledger."""
+    ledger = await night.ledger()
+    spent = {
+        result.run: sum(call.cost_nano_usd or 0 for call in ledger if call.run == result.run)
+        for result in results.values()
+    }
+    assert spent == {result.run: result.cost_nano_usd for result in results.values()}
+    assert [call for call in ledger if call.status is CallStatus.STARTED] == []
+    served = {f"msg_{one['id']}": one for one in night.lab.served(state="done", status=200) if one["batch"]}
+    answered = {call.request_id: call for call in ledger if call.batch and call.status is CallStatus.FINISHED}
+    assert {name: (one["input_tokens"], one["output_tokens"]) for name, one in served.items()} == {
+        name: (call.usage.input, call.usage.output) for name, call in answered.items()
+    }
+    return ledger
+
+
+async def test_low_priority_tasks_end_with_calls_at_half_the_price(night: Night) -> None:
+    await night.publish(range(6))
+    results = await night.results(range(6))
+
+    assert {result.status for result in results.values()} == {"succeeded"}
+    ledger = await check_sums(night, results)
+    assert len(ledger) == 6
+    assert all(call.batch and not call.estimated for call in ledger)
+    assert {call.price_source for call in ledger} == {f"{ledger[0].price_source.split(' x')[0]} x0.5 batch"}
+    assert [Decimal(call.cost_nano_usd or 0) for call in ledger] == [
+        (Decimal(full_price(call)) / 2).to_integral_value() for call in ledger
+    ]
+    assert sum(len(batch["custom_ids"]) for batch in night.batches) == 6
+    assert {call.batch_id for call in ledger} == {batch["id"] for batch in night.batches}
+
+
+async def test_an_expired_request_is_asked_the_normal_way(night: Night) -> None:
+    await night.publish(range(6, 9))
+    results = await night.results(range(6, 9))
+
+    ledger = await check_sums(night, results)
+    calls = {n: [call for call in ledger if call.run == result.run] for n, result in results.items()}
+    assert [(call.batch, call.status, call.error_type) for call in calls[7]] == [
+        (True, CallStatus.FAILED, "expired"),
+        (False, CallStatus.FINISHED, None),
+    ]
+    assert [call.cost_nano_usd for call in calls[7]] == [0, full_price(calls[7][1])]
+    assert calls[7][1].model == calls[7][0].model
+    assert [len(calls[n]) for n in (6, 8)] == [1, 1]
+
+
+async def test_a_near_deadline_is_not_batched(night: Night) -> None:
+    await night.publish(range(1, 2), deadline_at=time.time() + 3600)
+    results = await night.results(range(1, 2))
+
+    [call] = await check_sums(night, results)
+    assert (call.batch, night.batches) == (False, [])
+
+
+async def test_a_task_cancelled_before_its_batch_is_sent_is_left_out(night: Night) -> None:
+    await night.publish(range(2))
+    await night.routed(0)
+    async with client(night.lab.stack.settings) as bus:
+        await bus.cancel(TENANT, run_id(TENANT, "letter-0"), "changed my mind")
+    results = await night.results(range(2))
+
+    assert [results[n].status for n in (0, 1)] == ["cancelled", "succeeded"]
+    assert [call.run for call in await check_sums(night, results)] == [results[1].run]
+
+
+async def test_a_task_cancelled_while_its_batch_runs_is_charged_by_estimate_and_nothing_is_awaited(
+    night: Night,
+) -> None:
+    night.pace(takes_s=60)
+    await night.publish(range(1))
+    await until(lambda: len(night.batches) == 1, "a batch")
+    async with client(night.lab.stack.settings) as bus:
+        await bus.cancel(TENANT, run_id(TENANT, "letter-0"), "changed my mind")
+    results = await night.results(range(1))
+
+    [call] = await check_sums(night, results)
+    assert (call.status, call.batch, call.estimated) == (CallStatus.INTERRUPTED, True, True)
+    await until(lambda: night.asked("cancel") == 1, "the batch is cancelled too", timeout_s=60)
