@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.flow.conftest import Lab
-from tests.flow.test_kill import until
+from tests.flow.test_kill import kill, until
 from tests.scenarios import write
 
 from tierbus.bus.client import client
@@ -35,7 +35,7 @@ SCENARIO = {
 
 
 def rules(**more: float) -> dict[str, Any]:
-    return {"classes": {"letters": {"batch": {"max_wait_s": 1.0, "max_requests": 100, **more}}}}
+    return {"classes": {"letters": {"batch": {"max_wait_s": 1.5, "max_requests": 100, **more}}}}
 
 
 class Night:
@@ -90,6 +90,18 @@ class Night:
     async def ledger(self) -> list[CallRecorded]:
         async with client(self.lab.stack.settings) as bus:
             return [call async for call in bus.ledger(f"tierbus.ledger.{TENANT}.>")]
+
+    async def queued(self, numbers: range) -> None:
+        """Wait until the executor has put the tasks' steps aside, or has sent them already."""
+        runs = {run_id(TENANT, f"letter-{n}") for n in numbers}
+        async with client(self.lab.stack.settings) as bus:
+            while True:
+                info = await bus.nc.jetstream().stream_info("WORK", subjects_filter="tierbus.batch.item.>")
+                waiting = {subject.split(".")[4] for subject in info.state.subjects or {}}
+                sent = {call.run for call in await self.ledger()}
+                if runs <= waiting | sent:
+                    return
+                await asyncio.sleep(0.05)
 
     async def routed(self, n: int) -> None:
         """Wait until the task has a run."""
@@ -196,3 +208,54 @@ async def test_a_task_cancelled_while_its_batch_runs_is_charged_by_estimate_and_
     [call] = await check_sums(night, results)
     assert (call.status, call.batch, call.estimated) == (CallStatus.INTERRUPTED, True, True)
     await until(lambda: night.asked("cancel") == 1, "the batch is cancelled too", timeout_s=60)
+
+
+async def _collecting(night: Night) -> None:
+    """Steps wait in their lane; no batch has been made."""
+    before = len(night.batches)
+    await asyncio.sleep(0.5)
+    assert len(night.batches) == before
+
+
+async def _creating(night: Night) -> None:
+    """The provider has made the batch, and has not told us so."""
+    await until(lambda: night.asked("create") == 2, "the second batch is asked for")
+
+
+async def _polling(night: Night) -> None:
+    """The batch is sent and looked at."""
+    before = night.asked("retrieve")
+    await until(lambda: night.asked("create") == 3 and night.asked("retrieve") > before, "a look at the batch")
+
+
+async def _reading(night: Night) -> None:
+    """Some of the results are read, some are not."""
+    before = night.asked("results")
+    await until(lambda: night.asked("results") > before, "results are read")
+    await asyncio.sleep(1.5)
+
+
+STAGES: tuple[tuple[Callable[[Night], Awaitable[None]], dict[str, float]], ...] = (
+    (_collecting, {}),
+    (_creating, {"create_pause_s": 6}),
+    (_polling, {"takes_s": 6}),
+    (_reading, {"takes_s": 2, "line_pause_s": 1}),
+)
+
+
+@pytest.mark.timeout(400)
+async def test_an_executor_killed_at_each_stage_of_a_batch_pays_once(night: Night) -> None:
+    """Four batches of three tasks; the executor dies in another stage of each."""
+    for place, (stage, timing) in enumerate(STAGES):
+        night.pace(**{"takes_s": 2, "create_pause_s": 0, "line_pause_s": 0, **timing})
+        numbers = range(10 + 3 * place, 13 + 3 * place)
+        await night.publish(numbers)
+        await night.queued(numbers)
+        await stage(night)
+        kill(night.lab, "executor")
+        results = await night.results(numbers)
+        assert {result.status for result in results.values()} == {"succeeded"}
+
+    ledger = await check_sums(night, await night.results(range(10, 22)))
+    assert [(call.batch, call.status) for call in ledger] == [(True, CallStatus.FINISHED)] * 12
+    assert night.asked("create") == len(night.batches) == len(STAGES)

@@ -144,7 +144,7 @@ def _waiting(bus: Bus, models: Connected, catalog: Catalog, settings: Settings, 
 
     stores = Stores(bus.runs, bus.lots, bus.ledger, bus.outputs)
     desk = BatchDesk(catalog, models, stores, ask, say, watch)
-    waiting = Waiting(bus.lots, bus.texts, desk, catalog, load_classes(settings.classes))
+    waiting = Waiting(bus.lots, bus.texts, desk, catalog, load_classes(settings.classes), say)
     return waiting
 
 

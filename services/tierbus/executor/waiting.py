@@ -11,7 +11,7 @@ from tierbus.batch.rules import BatchRules, lane_of, leave_at, may_wait
 from tierbus.classes import Classes
 from tierbus.contracts import BatchDue, BatchTimerSet, CallStatus, Message, Priority, StepReleased
 from tierbus.errors import Conflict
-from tierbus.ledger.batch_desk import BatchDesk
+from tierbus.ledger.batch_desk import BatchDesk, Say
 from tierbus.ledger.desk import size_of
 from tierbus.llm.model import Question
 from tierbus.run import Run
@@ -24,13 +24,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Waiting:
-    """The batch lane's parts. The first model of a tier is the one that a batch asks, as it would be asked first by itself."""
+    """The batch lane's parts; `say` publishes at once.
+
+    The first model of a tier is the one that a batch asks, as it would be asked first by itself.
+    """
 
     lots: Lots
     texts: Texts
     desk: BatchDesk
     catalog: Catalog
     classes: Classes
+    say: Say
     clock: Callable[[], float] = time.time
 
     async def waits(self, run: Run, step: StepReleased) -> list[Message] | None:
@@ -92,9 +96,11 @@ class Waiting:
         return await self._collect(due.place) if due.collect else await self.desk.tend(due.place)
 
     async def _collect(self, lane: str) -> list[Message]:
-        """Write down what goes together, then take it out of the lane: what is killed between the two is collected again."""
+        """Write down what goes together and say so, then take it out of the lane.
+
+        What a worker that died left in the lane is collected again: the ledger lets no step into two batches.
+        """
         found = ripe(await self.lots.waiting(lane), self.clock())
-        said: list[Message] = []
         for group in found.groups:
             spec = self.catalog.tiers[group[0].tier][0]
             lot = lot_of(group, spec.provider, spec.id, self.clock())
@@ -102,9 +108,9 @@ class Waiting:
                 await self.lots.write(lot, 0)
             except Conflict:
                 log.info("executor.batch_exists", batch=lot.name)
+            await self.say([BatchDue(place=lot.name, collect=False)])
             for item in group:
                 await self.lots.take(item)
-            said.append(BatchDue(place=lot.name, collect=False))
-        if found.next_at is not None:
-            said.append(BatchTimerSet(place=lane, collect=True, due_at=found.next_at))
-        return said
+        if found.next_at is None:
+            return []
+        return [BatchTimerSet(place=lane, collect=True, due_at=found.next_at)]
