@@ -516,7 +516,7 @@ async def test_an_answer_of_which_nothing_can_be_read_is_charged_by_estimate() -
         [entry] = next(iter(night.lots.lots.values()))[0].entries
         yield Answer(entry.custom_id, error="the answer cannot be read", error_type="unreadable", lost=True)
 
-    night.provider.answers = unreadable  # type: ignore[method-assign] # one answer that is none
+    night.provider.answers = unreadable  # type: ignore[method-assign,assignment] # one answer that is none
 
     await night.run_out()
 
