@@ -9,6 +9,7 @@ import pytest
 from tests.parts import Parts
 from tests.plans import NOW, RUN, new_run
 from tierbus.contracts import (
+    BatchDue,
     CancelRequested,
     Message,
     Outcome,
@@ -124,6 +125,11 @@ async def _due(bench: Bench) -> tuple[Service, Message]:
     return bench.reviewer, TimerDue(run=RUN)
 
 
+async def _batch_due(bench: Bench) -> tuple[Service, Message]:
+    """What a batch does when it is due twice is told in `tests/shared/ledger/test_batch_desk.py`."""
+    return bench.executor, BatchDue(place="small-600000-500", collect=True)
+
+
 SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "task": _task,
     "cancel-requested": _cancel,
@@ -132,6 +138,7 @@ SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "step-released": _step,
     "step-executed": _executed,
     "timer-due": _due,
+    "batch-due": _batch_due,
 }
 
 

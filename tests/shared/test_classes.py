@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tierbus.batch.rules import BatchRules
 from tierbus.classes import ClassRules, load
 from tierbus.errors import Misconfigured
 
@@ -38,3 +39,21 @@ def test_a_file_that_does_not_fit_is_refused_with_the_value(tmp_path: Path, text
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(Misconfigured, match=r"TIERBUS_CLASSES='nowhere\.yaml'"):
         load("nowhere.yaml")
+
+
+def test_a_class_may_wait_for_batches(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {night: {batch: {min_slack_s: 9000, max_wait_s: 300}}, day: {}}", encoding="utf-8")
+
+    found = load(str(path))
+
+    assert found.of("night").batch == BatchRules(min_slack_s=9000, max_wait_s=300)
+    assert found.of("day").batch is None
+
+
+def test_rules_for_batches_that_contradict_each_other_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {night: {batch: {min_slack_s: 60}}}", encoding="utf-8")
+
+    with pytest.raises(Misconfigured, match="min_slack_s 60 is less than max_wait_s 600 and leave_slack_s 1800"):
+        load(str(path))

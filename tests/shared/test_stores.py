@@ -11,12 +11,14 @@ from tests.plans import RUN, new_run
 from tests.shared.bus.waiting import until
 
 from tierbus import limits
+from tierbus.batch.lot import Item, lot_of
+from tierbus.batch.rules import MOST_REQUESTS
 from tierbus.bus.publish import Publisher
-from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
+from tierbus.bus.stores import JetLedger, JetLots, JetOutputs, JetRuns, JetTexts
 from tierbus.contracts import CallRecorded, CallStatus, Content, Role, Tier, TimerSet, Usage
 from tierbus.errors import Conflict, Misconfigured, Unavailable
-from tierbus.stores import Ledger, Output, Outputs, RunStore, Texts
-from tierbus.testing.memory import MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
+from tierbus.stores import Ledger, Lots, Output, Outputs, RunStore, Texts
+from tierbus.testing.memory import MemoryLedger, MemoryLots, MemoryOutputs, MemoryRuns, MemoryTexts
 
 OTHER = "f" * 32
 PLAN = f"tierbus.plan.normal.{RUN}"
@@ -32,6 +34,7 @@ class Stores:
     outputs: Outputs
     texts: Texts
     ledger: Ledger
+    lots: Lots
     queue: Callable[[str], Awaitable[None]]
 
 
@@ -43,7 +46,7 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         async def remember(subject: str) -> None:
             runs.queued.add(subject)
 
-        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), remember)
+        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), MemoryLots(), remember)
     return jetstream(request.getfixturevalue("nc"))
 
 
@@ -61,7 +64,8 @@ def jetstream(nc: Client) -> Stores:
         else:
             await publisher.put(subject, b"{}", {})
 
-    return Stores(JetRuns(publisher, nc), JetOutputs(publisher), JetTexts(nc), JetLedger(publisher, nc), publish)
+    ledger, lots = JetLedger(publisher, nc), JetLots(publisher)
+    return Stores(JetRuns(publisher, nc), JetOutputs(publisher), JetTexts(nc), ledger, lots, publish)
 
 
 def call(name: str, status: CallStatus = CallStatus.STARTED, run: str = RUN, **more: object) -> CallRecorded:
@@ -283,3 +287,81 @@ class TestLedger:
         for one in reversed(opened):
             await stores.ledger.claim(one)
         assert await stores.ledger.of_run(RUN) == opened
+
+
+def item(number: int, lane: str = "small-600000-500", **more: object) -> Item:
+    given: dict[str, object] = {
+        "lane": lane,
+        "run": f"{number:032x}",
+        "step": "answer",
+        "attempt": 1,
+        "tier": Tier.SMALL,
+        "queued_at": 1.0,
+        "leave_at": 9.0,
+        "tokens": 5,
+        "max_wait_s": 600.0,
+        "max_requests": 500,
+    }
+    return Item.model_validate({**given, **more})
+
+
+class TestLots:
+    async def test_what_waits_in_a_lane_is_found_there_alone(self, stores: Stores) -> None:
+        for one in (item(1), item(2), item(3, "mid-600000-500")):
+            await stores.lots.add(one)
+
+        assert sorted(await stores.lots.waiting("small-600000-500"), key=lambda one: one.run) == [item(1), item(2)]
+        assert await stores.lots.count("small-600000-500") == 2
+        assert (await stores.lots.waiting("frontier-1-1"), await stores.lots.count("frontier-1-1")) == ([], 0)
+
+    async def test_a_step_that_waits_keeps_its_place(self, stores: Stores) -> None:
+        await stores.lots.add(item(1))
+        await stores.lots.add(item(1, queued_at=5.0))
+
+        assert await stores.lots.waiting("small-600000-500") == [item(1)]
+
+    async def test_a_step_that_was_taken_waits_no_longer_and_may_wait_again(self, stores: Stores) -> None:
+        await stores.lots.add(item(1))
+        await stores.lots.add(item(2))
+        await stores.lots.take(item(1))
+        await stores.lots.take(item(1))
+        assert await stores.lots.waiting("small-600000-500") == [item(2)]
+
+        await stores.lots.add(item(1, queued_at=5.0))
+        assert await stores.lots.count("small-600000-500") == 2
+
+    async def test_a_run_holds_what_waits_in_whatever_lane(self, jet: Stores) -> None:
+        await jet.lots.add(item(1, run=RUN))
+
+        assert await jet.runs.holds(f"tierbus.batch.item.*.{RUN}.answer.1")
+        assert not await jet.runs.holds(f"tierbus.batch.item.*.{RUN}.answer.2")
+
+    async def test_a_run_that_is_dropped_waits_in_no_lane(self, jet: Stores) -> None:
+        await jet.lots.add(item(1, run=RUN))
+        await jet.lots.add(item(2))
+        await jet.runs.drop(RUN)
+
+        assert await jet.lots.waiting("small-600000-500") == [item(2)]
+
+    async def test_a_batch_is_written_only_over_what_was_read(self, stores: Stores) -> None:
+        lot = lot_of([item(1)], "p", "m", 1.0)
+        first = await stores.lots.write(lot, 0)
+        with pytest.raises(Conflict):
+            await stores.lots.write(lot, 0)
+        tried = lot.trying(1, 2.0)
+        second = await stores.lots.write(tried, first)
+        with pytest.raises(Conflict):
+            await stores.lots.write(lot.ended(3.0), first)
+
+        assert await stores.lots.read(lot.name) == (tried, second)
+        assert await stores.lots.read("b0") is None
+
+    async def test_the_largest_batch_fits_into_a_message(self, jet: Stores) -> None:
+        items = [item(n, step="a" * 32, max_requests=MOST_REQUESTS) for n in range(MOST_REQUESTS)]
+        lot = lot_of(items, "p", "m", 1.0)
+        await jet.lots.write(lot, 0)
+
+        found = await jet.lots.read(lot.name)
+
+        assert found is not None
+        assert found[0] == lot
