@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.collector import Collector, collecting
 from tests.flow.conftest import Lab
 from tests.flow.test_kill import kill, until
 from tests.scenarios import write
+from tests.traces import assert_true
 
 from tierbus.bus.client import client
 from tierbus.cli.stack import Stack
@@ -41,8 +43,9 @@ def rules(**more: float) -> dict[str, Any]:
 class Night:
     """A stack whose class `letters` may wait for batches."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, collector: Collector) -> None:
         self.lab = lab
+        self.collector = collector
 
     def pace(self, **timing: float) -> None:
         """How long the simulated batch endpoint takes, from now on."""
@@ -115,11 +118,10 @@ def night(tmp_path: Path) -> Iterator[Night]:
     classes = tmp_path / "classes.yaml"
     classes.write_text(yaml.safe_dump(rules()), encoding="utf-8")
     options = ("--scenarios", str(write(tmp_path / "scenarios", [SCENARIO])), "--latency", "0", "--batch", "2")
-    with (
-        (tmp_path / "log").open("w") as log,
-        Stack(data=tmp_path, sim_options=options, logs=log, env={"TIERBUS_CLASSES": str(classes)}) as stack,
-    ):
-        yield Night(Lab(stack))
+    with collecting() as collector, (tmp_path / "log").open("w") as log:
+        env = {"TIERBUS_CLASSES": str(classes), "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        with Stack(data=tmp_path, sim_options=options, logs=log, env=env) as stack:
+            yield Night(Lab(stack), collector)
 
 
 def full_price(call: CallRecorded) -> int:
@@ -142,6 +144,9 @@ async def check_sums(night: Night, results: dict[int, Result]) -> list[CallRecor
     assert {name: (one["input_tokens"], one["output_tokens"]) for name, one in served.items()} == {
         name: (call.usage.input, call.usage.output) for name, call in answered.items()
     }
+    for result in results.values():
+        spans = await asyncio.to_thread(night.collector.whole, str(result.trace_id))
+        assert_true(spans, result, ledger)
     return ledger
 
 
@@ -159,6 +164,9 @@ async def test_low_priority_tasks_end_with_calls_at_half_the_price(night: Night)
     ]
     assert sum(len(batch["custom_ids"]) for batch in night.batches) == 6
     assert {call.batch_id for call in ledger} == {batch["id"] for batch in night.batches}
+    chats = [span for span in night.collector.taken if span.name.startswith("chat ")]
+    assert {span.attributes["tierbus.batch.id"] for span in chats} == {batch["id"] for batch in night.batches}
+    assert all(span.end - span.start >= 1_900_000_000 for span in chats), "the wait in the batch is in the span"
 
 
 async def test_an_expired_request_is_asked_the_normal_way(night: Night) -> None:
@@ -243,7 +251,7 @@ STAGES: tuple[tuple[Callable[[Night], Awaitable[None]], dict[str, float]], ...] 
 )
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 async def test_an_executor_killed_at_each_stage_of_a_batch_pays_once(night: Night) -> None:
     """Four batches of three tasks; the executor dies in another stage of each."""
     for place, (stage, timing) in enumerate(STAGES):
