@@ -287,6 +287,40 @@ async def test_a_step_leaves_the_batch_when_its_deadline_is_near_and_the_late_an
     assert abs(batched.started_at + batched.duration_s - left_at) < RULES.max_wait_s
 
 
+async def test_a_step_whose_deadline_came_near_before_its_batch_was_sent_is_done_the_normal_way() -> None:
+    """Nobody collected the lane for hours."""
+    night = Night()
+    await night.add(1, deadline_at=NOW + RULES.min_slack_s)
+    await night.deliver()
+    night.now = NOW + RULES.min_slack_s - RULES.leave_slack_s
+
+    await night.run_out()
+
+    night.check()
+    assert night.told() == [(False, CallStatus.FINISHED, WHOLE)]
+    assert night.provider.made == {}
+
+
+async def test_a_step_that_is_said_again_when_its_deadline_is_near_leaves_though_no_timer_of_the_batch_rang() -> None:
+    night = Night()
+    run = await night.add(1, deadline_at=NOW + RULES.min_slack_s)
+    night.provider.takes_s = 20_000
+    await night.deliver()
+    await night.ring()
+    await night.deliver()
+    night.timers.clear()
+    night.now = NOW + RULES.min_slack_s - RULES.leave_slack_s
+    night.say(StepReleased(run=run.id, step="answer", attempt=1, tier=Tier.SMALL, priority=Priority.LOW))
+
+    await night.run_out()
+
+    night.check()
+    assert [(call.status, call.error_type) for call in night.calls()] == [
+        (CallStatus.INTERRUPTED, "left-batch"),
+        (CallStatus.FINISHED, None),
+    ]
+
+
 async def test_the_answer_of_a_batch_in_which_one_step_left_is_used_for_the_others() -> None:
     night = Night()
     early = await night.add(1, deadline_at=NOW + RULES.min_slack_s)
