@@ -12,6 +12,7 @@ from tierbus.cache.rules import CacheRules
 from tierbus.classes import Classes, ClassRules
 from tierbus.contracts import (
     GENERAL,
+    BatchDue,
     CancelRequested,
     Message,
     Outcome,
@@ -203,6 +204,11 @@ async def _due_when_the_leader_was_cancelled(bench: Bench) -> tuple[Service, Mes
     return bench.reviewer, woken
 
 
+async def _batch_due(bench: Bench) -> tuple[Service, Message]:
+    """What a batch does when it is due twice is told in `tests/shared/ledger/test_batch_desk.py`."""
+    return bench.executor, BatchDue(place="small-600000-500", collect=True)
+
+
 SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "task": _task,
     "task that leads": _task_that_leads,
@@ -218,6 +224,7 @@ SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "timer-due when the leader ended": _due_when_the_leader_ended,
     "timer-due when the leader was cancelled": _due_when_the_leader_was_cancelled,
     "quality-due": _quality,
+    "batch-due": _batch_due,
 }
 
 

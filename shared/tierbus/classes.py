@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from tierbus.batch.rules import BatchRules
 from tierbus.cache.rules import CacheRules
 from tierbus.contracts import TASK_CLASS, Model, explain
 from tierbus.errors import Misconfigured
@@ -29,6 +30,7 @@ class ClassRules(Model):
     """When a plan may be used again by a cheaper model."""
     watch: WatchRules | None = None
     """A share of its finished tasks is compared with the frontier."""
+    batch: BatchRules | None = None
 
 
 class Classes(Model):

@@ -240,7 +240,10 @@ class PlanJudged(Message):
 
 
 class StepReleased(Message):
-    """A step may run now, on this tier; what it needs is in the run's state."""
+    """A step may run now, on this tier; what it needs is in the run's state.
+
+    `after_batch` names the batch that it waited in: it is said again because that wait is over.
+    """
 
     kind: ClassVar[str] = "step-released"
     pattern: ClassVar[str] = "tierbus.step.{tier}.{priority}.{run}.{step}.{attempt}"
@@ -249,10 +252,15 @@ class StepReleased(Message):
     attempt: int
     tier: Tier
     priority: Priority
+    after_batch: str | None = None
 
     @property
     def subject(self) -> str:
         return f"tierbus.step.{self.tier}.{self.priority}.{self.run}.{self.step}.{self.attempt}"
+
+    @property
+    def key(self) -> str:
+        return self.subject if self.after_batch is None else f"{self.subject}.{self.after_batch}"
 
 
 class Usage(Model):
@@ -305,6 +313,8 @@ class CallRecorded(Message):
     `cost_nano_usd` is None where no price is known (never 0); `estimated` marks a cost that no provider confirmed.
     `baseline_nano_usd` prices the same tokens on the frontier tier's first model. `error_type` is one word or the HTTP
     status; `asked_in` is the span id of the question that the call belongs to, None where its asker did not live to tell.
+    `batch` marks a call that went through the provider's batch endpoint; `batch_id` is our name for the batch while the call
+    is open, and the provider's once it has answered.
     """
 
     kind: ClassVar[str] = "call-recorded"
@@ -331,6 +341,8 @@ class CallRecorded(Message):
     error: str | None = None
     error_type: str | None = None
     asked_in: str | None = None
+    batch: bool = False
+    batch_id: str | None = None
 
     @property
     def subject(self) -> str:
@@ -413,6 +425,38 @@ class TimerDue(Message):
     @property
     def key(self) -> str:
         return f"{self.subject}.{self.after}" if self.after else self.subject
+
+
+class BatchTimerSet(Message):
+    """A schedule: at `due_at` the bus publishes `BatchDue`. One per place: a later one replaces it, unless it is the `first`."""
+
+    kind: ClassVar[str] = "batch-timer-set"
+    pattern: ClassVar[str] = "tierbus.batch.timer.{place}"
+    place: str
+    collect: bool
+    due_at: float
+    first: bool = False
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.batch.timer.{self.place}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.due_at:.3f}"
+
+
+class BatchDue(Message):
+    """A place needs looking after: a lane in which steps wait to be put into a batch (`collect`), or a batch."""
+
+    kind: ClassVar[str] = "batch-due"
+    pattern: ClassVar[str] = "tierbus.batch.due.{place}"
+    place: str
+    collect: bool
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.batch.due.{self.place}"
 
 
 class Decision(Model):
@@ -804,6 +848,8 @@ MESSAGES: tuple[type[Message], ...] = (
     StepExecuted,
     TimerSet,
     TimerDue,
+    BatchTimerSet,
+    BatchDue,
     TaskRouted,
     TaskPlanned,
     StepStarted,

@@ -9,7 +9,18 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, PlanJudged, Role, TaskStatus, TimerDue
+from tierbus.contracts import (
+    GIVEN_UP,
+    CallRecorded,
+    CallStatus,
+    Message,
+    PlanJudged,
+    Priority,
+    Role,
+    StepReleased,
+    TaskStatus,
+    TimerDue,
+)
 from tierbus.errors import Conflict, Unavailable
 from tierbus.ledger.book import orphaned
 from tierbus.ledger.closing import close as close_call
@@ -140,6 +151,19 @@ class Runs:
     async def close(self, run_id: str, status: TaskStatus, reason: str) -> list[Message]:
         """End a run early: nothing more of it is started, and it ends as soon as its open calls are settled."""
         return await self.commit(run_id, lambda run, now: close(run, status, reason, now))
+
+    async def in_batch(self, run: Run, message: Message) -> bool:
+        """Whether a step that the bus does not hold waits for a batch: it is said again too, for its deadline may be near."""
+        if not isinstance(message, StepReleased) or message.priority is not Priority.LOW:
+            return False
+        if await self.store.holds(f"tierbus.batch.item.*.{run.id}.{message.step}.{message.attempt}"):
+            return True
+        return any(
+            call.batch
+            and call.status is CallStatus.STARTED
+            and (call.step, call.attempt) == (message.step, message.attempt)
+            for call in await self._ledger.of_run(run.id)
+        )
 
     async def try_finish(self, run_id: str) -> list[Message]:
         """End a closing run if the ledger has no open call of it, or if its grace is over."""

@@ -5,6 +5,7 @@
 
 from typing import Protocol
 
+from tierbus.batch.lot import Item, Lot
 from tierbus.contracts import CallRecorded, Content, Model, Priority, QualityMeasured
 from tierbus.limits import INLINE_BYTES
 from tierbus.quality.cap import Taken
@@ -73,7 +74,7 @@ class RunStore(Protocol):
         ...
 
     async def holds(self, subject: str) -> bool:
-        """Whether a message on this subject is still queued or being worked on."""
+        """Whether a message on this subject, which may have wildcards, is still queued or being worked on."""
         ...
 
     async def drop(self, run: str) -> None:
@@ -150,4 +151,36 @@ class Measures(Protocol):
 
     async def taken(self, day: str) -> dict[str, Taken]:
         """What the comparisons of tasks that ended on this day (`2026-03-14`, UTC) have taken, by subject; nothing is left out."""
+        ...
+
+
+class Lots(Protocol):
+    """Steps that wait for a batch, and batches."""
+
+    async def add(self, item: Item) -> None:
+        """Let a step wait in its lane; one that waits already keeps its place."""
+        ...
+
+    async def waiting(self, lane: str) -> list[Item]:
+        """Everything that waits in a lane."""
+        ...
+
+    async def count(self, lane: str) -> int:
+        """How many wait in a lane."""
+        ...
+
+    async def take(self, item: Item) -> None:
+        """Take a step out of its lane."""
+        ...
+
+    async def read(self, name: str) -> tuple[Lot, int] | None:
+        """A batch and its revision, or None."""
+        ...
+
+    async def write(self, lot: Lot, revision: int) -> int:
+        """Write over `revision` (0: there must be none) and return the new one.
+
+        Raises:
+            Conflict: another worker wrote first.
+        """
         ...

@@ -12,6 +12,8 @@ from tests.plans import NOW, RUN, diamond, judged, new_run
 from tierbus.contracts import (
     SCHEMA_VERSION,
     Attachment,
+    BatchDue,
+    BatchTimerSet,
     CallRecorded,
     CallStatus,
     CancelRequested,
@@ -115,6 +117,8 @@ def samples() -> list[Message]:
         ),
         TimerSet(run=RUN, due_at=NOW),
         TimerDue(run=RUN),
+        BatchTimerSet(place="small-600000-500", collect=True, due_at=NOW, first=True),
+        BatchDue(place="small-600000-500", collect=True),
         TaskRouted(run=RUN, tenant="acme", at=NOW, task="t-1", decision=decision, queue_s=0.1),
         TaskPlanned(run=RUN, tenant="acme", at=NOW, steps=diamond().steps, repaired=True),
         StepStarted(run=RUN, tenant="acme", at=NOW, step="answer", attempt=1, tier=Tier.SMALL),

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tierbus.batch.rules import BatchRules
 from tierbus.classes import ClassRules, load
 from tierbus.errors import Misconfigured
 from tierbus.plans.rules import PlanRules
@@ -54,3 +55,21 @@ def test_plans_are_used_again_only_where_a_class_says_so(tmp_path: Path) -> None
     assert found.of("offers").plans == PlanRules(reuse=True, min_accepted=2)
     assert found.of("sums").plans is None
     assert not PlanRules().reuse
+
+
+def test_a_class_may_wait_for_batches(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {night: {batch: {min_slack_s: 9000, max_wait_s: 300}}, day: {}}", encoding="utf-8")
+
+    found = load(str(path))
+
+    assert found.of("night").batch == BatchRules(min_slack_s=9000, max_wait_s=300)
+    assert found.of("day").batch is None
+
+
+def test_rules_for_batches_that_contradict_each_other_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {night: {batch: {min_slack_s: 60}}}", encoding="utf-8")
+
+    with pytest.raises(Misconfigured, match="min_slack_s 60 is less than max_wait_s 600 and leave_slack_s 1800"):
+        load(str(path))

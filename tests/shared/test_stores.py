@@ -11,9 +11,11 @@ from tests.plans import RUN, new_run
 from tests.shared.bus.waiting import until
 
 from tierbus import limits
+from tierbus.batch.lot import Item, lot_of
+from tierbus.batch.rules import MOST_REQUESTS
 from tierbus.bus.answers import JetAnswers
 from tierbus.bus.publish import Publisher
-from tierbus.bus.stores import JetLedger, JetMeasures, JetOutputs, JetRuns, JetTexts
+from tierbus.bus.stores import JetLedger, JetLots, JetMeasures, JetOutputs, JetRuns, JetTexts
 from tierbus.contracts import (
     CallRecorded,
     CallStatus,
@@ -28,8 +30,16 @@ from tierbus.contracts import (
 )
 from tierbus.errors import Conflict, Misconfigured, Unavailable
 from tierbus.quality.cap import Taken
-from tierbus.stores import Answers, Lead, Ledger, Measures, Output, Outputs, RunStore, Texts
-from tierbus.testing.memory import MemoryAnswers, MemoryLedger, MemoryMeasures, MemoryOutputs, MemoryRuns, MemoryTexts
+from tierbus.stores import Answers, Lead, Ledger, Lots, Measures, Output, Outputs, RunStore, Texts
+from tierbus.testing.memory import (
+    MemoryAnswers,
+    MemoryLedger,
+    MemoryLots,
+    MemoryMeasures,
+    MemoryOutputs,
+    MemoryRuns,
+    MemoryTexts,
+)
 
 OTHER = "f" * 32
 PLAN = f"tierbus.plan.normal.{RUN}"
@@ -47,6 +57,7 @@ class Stores:
     ledger: Ledger
     answers: Answers
     measures: Measures
+    lots: Lots
     queue: Callable[[str], Awaitable[None]]
 
 
@@ -58,7 +69,16 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         async def remember(subject: str) -> None:
             runs.queued.add(subject)
 
-        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), MemoryAnswers(), MemoryMeasures(), remember)
+        return Stores(
+            runs,
+            MemoryOutputs(),
+            MemoryTexts(),
+            MemoryLedger(),
+            MemoryAnswers(),
+            MemoryMeasures(),
+            MemoryLots(),
+            remember,
+        )
     return jetstream(request.getfixturevalue("nc"))
 
 
@@ -83,6 +103,7 @@ def jetstream(nc: Client) -> Stores:
         JetLedger(publisher, nc),
         JetAnswers(publisher),
         JetMeasures(publisher, nc),
+        JetLots(publisher),
         publish,
     )
 
@@ -430,3 +451,81 @@ class TestMeasures:
         for day in (*range(10, 16), 10):
             found = await stores.measures.taken(f"2027-01-{day}")
             assert [one.nano_usd for one in found.values()] == [day]
+
+
+def item(number: int, lane: str = "small-600000-500", **more: object) -> Item:
+    given: dict[str, object] = {
+        "lane": lane,
+        "run": f"{number:032x}",
+        "step": "answer",
+        "attempt": 1,
+        "tier": Tier.SMALL,
+        "queued_at": 1.0,
+        "leave_at": 9.0,
+        "tokens": 5,
+        "max_wait_s": 600.0,
+        "max_requests": 500,
+    }
+    return Item.model_validate({**given, **more})
+
+
+class TestLots:
+    async def test_what_waits_in_a_lane_is_found_there_alone(self, stores: Stores) -> None:
+        for one in (item(1), item(2), item(3, "mid-600000-500")):
+            await stores.lots.add(one)
+
+        assert sorted(await stores.lots.waiting("small-600000-500"), key=lambda one: one.run) == [item(1), item(2)]
+        assert await stores.lots.count("small-600000-500") == 2
+        assert (await stores.lots.waiting("frontier-1-1"), await stores.lots.count("frontier-1-1")) == ([], 0)
+
+    async def test_a_step_that_waits_keeps_its_place(self, stores: Stores) -> None:
+        await stores.lots.add(item(1))
+        await stores.lots.add(item(1, queued_at=5.0))
+
+        assert await stores.lots.waiting("small-600000-500") == [item(1)]
+
+    async def test_a_step_that_was_taken_waits_no_longer_and_may_wait_again(self, stores: Stores) -> None:
+        await stores.lots.add(item(1))
+        await stores.lots.add(item(2))
+        await stores.lots.take(item(1))
+        await stores.lots.take(item(1))
+        assert await stores.lots.waiting("small-600000-500") == [item(2)]
+
+        await stores.lots.add(item(1, queued_at=5.0))
+        assert await stores.lots.count("small-600000-500") == 2
+
+    async def test_a_run_holds_what_waits_in_whatever_lane(self, jet: Stores) -> None:
+        await jet.lots.add(item(1, run=RUN))
+
+        assert await jet.runs.holds(f"tierbus.batch.item.*.{RUN}.answer.1")
+        assert not await jet.runs.holds(f"tierbus.batch.item.*.{RUN}.answer.2")
+
+    async def test_a_run_that_is_dropped_waits_in_no_lane(self, jet: Stores) -> None:
+        await jet.lots.add(item(1, run=RUN))
+        await jet.lots.add(item(2))
+        await jet.runs.drop(RUN)
+
+        assert await jet.lots.waiting("small-600000-500") == [item(2)]
+
+    async def test_a_batch_is_written_only_over_what_was_read(self, stores: Stores) -> None:
+        lot = lot_of([item(1)], "p", "m", 1.0)
+        first = await stores.lots.write(lot, 0)
+        with pytest.raises(Conflict):
+            await stores.lots.write(lot, 0)
+        tried = lot.trying(1, 2.0)
+        second = await stores.lots.write(tried, first)
+        with pytest.raises(Conflict):
+            await stores.lots.write(lot.ended(3.0), first)
+
+        assert await stores.lots.read(lot.name) == (tried, second)
+        assert await stores.lots.read("b0") is None
+
+    async def test_the_largest_batch_fits_into_a_message(self, jet: Stores) -> None:
+        items = [item(n, step="a" * 32, max_requests=MOST_REQUESTS) for n in range(MOST_REQUESTS)]
+        lot = lot_of(items, "p", "m", 1.0)
+        await jet.lots.write(lot, 0)
+
+        found = await jet.lots.read(lot.name)
+
+        assert found is not None
+        assert found[0] == lot

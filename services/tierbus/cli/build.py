@@ -6,24 +6,28 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import structlog
 import uvloop
 
+from tierbus.batch.lot import Entry
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
 from tierbus.cache.key import setup_of
 from tierbus.cache.reuse import Sharing
 from tierbus.classes import Classes
 from tierbus.classes import load as load_classes
-from tierbus.contracts import Tier
+from tierbus.contracts import Message, Tier
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
 from tierbus.executor.interrupts import Interrupts
+from tierbus.executor.waiting import Waiting
+from tierbus.ledger.batch_desk import BatchDesk, Stores
 from tierbus.ledger.desk import Desk
-from tierbus.llm.registry import Models, connect
+from tierbus.llm.model import Question
+from tierbus.llm.registry import Connected, Models, connect
 from tierbus.planner.app import Planner
 from tierbus.planner.reuse import Reuse
 from tierbus.plans.library import Library
@@ -32,6 +36,7 @@ from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
 from tierbus.reviewer.quality import QualityWatch
 from tierbus.router.app import Router
+from tierbus.run import Run
 from tierbus.runs import Runs
 from tierbus.service import Service
 from tierbus.settings import Settings
@@ -121,7 +126,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         _measure(told.meters, desk, settings)
         if name == "reviewer":
             _measure_watch(told.meters, classes)
-        service = _service(name, bus, runs, desk, catalog, settings, classes, told.watch)
+        service = _service(name, bus, runs, desk, catalog, settings, classes, models, told.watch)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
             service,
@@ -153,6 +158,21 @@ def _measure_watch(meters: OtelMeters, classes: Classes) -> None:
     meters.watch(names.QUALITY_CAP, lambda: caps)
 
 
+def _waiting(bus: Bus, models: Connected, catalog: Catalog, classes: Classes, watch: Watch) -> Waiting:
+    """The batch lane: its desk asks what the lane says is asked."""
+
+    async def ask(run: Run, entry: Entry) -> Question:
+        return await waiting.ask(run, entry)
+
+    async def say(messages: Sequence[Message]) -> None:
+        await bus.publisher.say(*messages)
+
+    stores = Stores(bus.runs, bus.lots, bus.ledger, bus.outputs)
+    desk = BatchDesk(catalog, models, stores, ask, say, watch)
+    waiting = Waiting(bus.lots, bus.texts, desk, catalog, classes, say)
+    return waiting
+
+
 def _service(
     name: str,
     bus: Bus,
@@ -161,6 +181,7 @@ def _service(
     catalog: Catalog,
     settings: Settings,
     classes: Classes,
+    models: Connected,
     watch: Watch,
 ) -> Service:
     match name:
@@ -179,7 +200,8 @@ def _service(
             return Planner(runs, bus.texts, desk, catalog, Reuse(Library(bus.shelves, watch), classes)).service()
         case "executor":
             interrupts = Interrupts()
-            executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
+            waiting = _waiting(bus, models, catalog, classes, watch)
+            executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts, waiting)
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
             quality = QualityWatch(runs, bus.texts, desk, catalog, bus.ledger, bus.measures, classes, watch)

@@ -85,8 +85,9 @@ class Reviewer:
             await self._rearmed(run)
             return await self.reuse.attend(run.id)
         lost = [message for message in pending(run) if await self._lost(message)]
-        if lost:
-            log.warning("reviewer.said_again", run=run.id, messages=[message.subject for message in lost])
+        gone = [message for message in lost if not await self.runs.in_batch(run, message)]
+        if gone:
+            log.warning("reviewer.said_again", run=run.id, messages=[message.subject for message in gone])
         return [*lost, *await self._rearmed(run)]
 
     async def _lost(self, message: Message) -> bool:

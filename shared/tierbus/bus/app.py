@@ -24,7 +24,7 @@ from tierbus.bus.middleware import watching
 from tierbus.bus.publish import Publisher
 from tierbus.bus.shelves import JetShelves
 from tierbus.bus.slots import SlotSubscriber, subscribe
-from tierbus.bus.stores import JetLedger, JetMeasures, JetOutputs, JetRuns, JetTexts
+from tierbus.bus.stores import JetLedger, JetLots, JetMeasures, JetOutputs, JetRuns, JetTexts
 from tierbus.bus.worker import Received, Worker, received
 from tierbus.service import Service
 from tierbus.settings import Settings
@@ -46,6 +46,7 @@ class Bus:
     answers: JetAnswers
     shelves: JetShelves
     measures: JetMeasures
+    lots: JetLots
     nc: Client
 
     @classmethod
@@ -61,6 +62,7 @@ class Bus:
             JetAnswers(publisher),
             JetShelves(publisher),
             JetMeasures(publisher, nc),
+            JetLots(publisher),
             nc,
         )
 

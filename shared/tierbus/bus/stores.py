@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -15,8 +16,19 @@ from nats.js.errors import APIError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
 from tierbus import limits
+from tierbus.batch.lot import Item, Lot
 from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, TTL, Publisher
-from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, QUALITY, RUN_SUBJECT, WORK
+from tierbus.bus.topology import (
+    BLOBS,
+    ITEM_SUBJECT,
+    LEDGER,
+    LOT_SUBJECT,
+    OUTPUT_SUBJECT,
+    OUTPUTS,
+    QUALITY,
+    RUN_SUBJECT,
+    WORK,
+)
 from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured, decode, encode
 from tierbus.errors import Conflict, Misconfigured, Rejected, Unavailable
 from tierbus.quality.cap import Taken
@@ -24,6 +36,7 @@ from tierbus.run import Run
 from tierbus.stores import Output
 
 _NO_MESSAGE = 10037
+_READ_AT_ONCE = 100
 
 
 async def last(publisher: Publisher, stream: str, subject: str) -> tuple[bytes, int] | None:
@@ -37,6 +50,11 @@ async def last(publisher: Publisher, stream: str, subject: str) -> tuple[bytes, 
     if error.get("err_code") == _NO_MESSAGE:
         return None
     raise Unavailable(f"{stream} did not give the last of {subject}: {error.get('description')}")
+
+
+async def purge(publisher: Publisher, subject: str) -> None:
+    """Take everything under a subject of WORK off the bus."""
+    await publisher.request(f"$JS.API.STREAM.PURGE.{WORK}", json.dumps({"filter": subject}).encode())
 
 
 class JetRuns:
@@ -74,8 +92,9 @@ class JetRuns:
         for subject in (
             f"tierbus.plan.*.{run}",
             f"tierbus.step.*.*.{run}.*.*",
+            ITEM_SUBJECT.format(lane="*", run=run, step="*", attempt="*"),
         ):
-            await self._publisher.request(f"$JS.API.STREAM.PURGE.{WORK}", json.dumps({"filter": subject}).encode())
+            await purge(self._publisher, subject)
 
     async def done(self, run: str) -> None:
         body = json.dumps({"filter": f"tierbus.timer.{run}"}).encode()
@@ -247,6 +266,54 @@ class _Day:
             self.taken[record.subject] = Taken(record.rules, record.own_nano_usd)
         else:
             self.taken.pop(record.subject, None)
+
+
+class JetLots:
+    """Waiting steps and batches in WORK, one subject each: nobody consumes them, they are looked up by their subjects."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def add(self, item: Item) -> None:
+        with contextlib.suppress(Conflict):
+            await self._publisher.put(_item_subject(item), encode(item), {EXPECT_LAST: "0"})
+
+    async def waiting(self, lane: str) -> list[Item]:
+        found: list[Item] = []
+        subjects = await self._subjects(lane)
+        for start in range(0, len(subjects), _READ_AT_ONCE):
+            some = [last(self._publisher, WORK, subject) for subject in subjects[start : start + _READ_AT_ONCE]]
+            found += [Item.model_validate_json(item[0]) for item in await asyncio.gather(*some) if item is not None]
+        return found
+
+    async def count(self, lane: str) -> int:
+        return len(await self._subjects(lane))
+
+    async def _subjects(self, lane: str) -> list[str]:
+        """The subjects of a lane; the server tells at most 100,000 at a time, which is more than waits in one."""
+        wanted = ITEM_SUBJECT.format(lane=lane, run="*", step="*", attempt="*")
+        body = json.dumps({"subjects_filter": wanted}).encode()
+        answer = await self._publisher.request(f"$JS.API.STREAM.INFO.{WORK}", body)
+        if error := answer.get("error"):
+            raise Unavailable(f"{WORK} did not tell what waits in {lane}: {error.get('description')}")
+        return list(answer["state"].get("subjects") or {})
+
+    async def take(self, item: Item) -> None:
+        await purge(self._publisher, _item_subject(item))
+
+    async def read(self, name: str) -> tuple[Lot, int] | None:
+        found = await last(self._publisher, WORK, LOT_SUBJECT.format(name=name))
+        return (Lot.model_validate_json(found[0]), found[1]) if found else None
+
+    async def write(self, lot: Lot, revision: int) -> int:
+        headers = {EXPECT_LAST: str(revision)}
+        if lot.ended_at is not None:
+            headers[TTL] = f"{int(limits.STATE_TTL_S)}s"
+        return await self._publisher.put(LOT_SUBJECT.format(name=lot.name), encode(lot), headers)
+
+
+def _item_subject(item: Item) -> str:
+    return ITEM_SUBJECT.format(lane=item.lane, run=item.run, step=item.step, attempt=item.attempt)
 
 
 async def replay(nc: Client, stream: str, subject: str, policy: str = "all") -> Any:

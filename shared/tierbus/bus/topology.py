@@ -6,6 +6,7 @@ from typing import Any
 
 from tierbus import limits
 from tierbus.contracts import (
+    BatchDue,
     CancelRequested,
     Message,
     PlanJudged,
@@ -34,6 +35,8 @@ CACHE = "CACHE"
 SHELVES = "SHELVES"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
+ITEM_SUBJECT = "tierbus.batch.item.{lane}.{run}.{step}.{attempt}"
+LOT_SUBJECT = "tierbus.batch.lot.{name}"
 OUTPUT_SUBJECT = "tierbus.output.{slot}"
 LEAD_SUBJECT = "tierbus.cache.{tenant}.{key}"
 FOLLOW_SUBJECT = "tierbus.follow.{leader}.{follower}"
@@ -85,7 +88,7 @@ STREAMS: tuple[Stream, ...] = (
         WORK,
         *(
             f"tierbus.{kind}.>"
-            for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "judged", "watch")
+            for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "judged", "watch", "batch")
         ),
         retention="workqueue",
         discard="old",
@@ -155,6 +158,7 @@ CONSUMERS: tuple[Consumer, ...] = (
             "executor", WORK, StepReleased, f"executor-step-{tier}", f"tierbus.step.{tier}.{{lane}}.*.*.*"
         )
     ),
+    Consumer("executor-batch", WORK, "tierbus.batch.due.*", "executor", BatchDue, 0.25),
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
     Consumer("reviewer-watch", WORK, "tierbus.watch.*", "reviewer", QualityDue, _LANES[Priority.LOW]),

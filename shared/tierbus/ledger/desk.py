@@ -128,6 +128,8 @@ class Desk:
             output = await self._try(ask, n, specs[place], tries)
             if output is not None:
                 return output
+            if tries.calls[-1:] and tries.calls[-1].batch:
+                continue  # that was the batch's try: this tier's own begin with the same model
             if specs[place].id in tries.refused_by:
                 specs.pop(place)
             else:
@@ -156,17 +158,18 @@ class Desk:
         await model.ready()
         async with self.gates.of(spec).enter(ask.priority, guess.input):
             started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time(), tries.asked_in)
-            self._afford(ask, started, tries)
+            await self._afford(ask, started, tries)
             if not await self._ledger.claim(started):
                 return await self._taken(ask, started, tries)
             return await self._call(ask, model, started, tries)
 
-    def _afford(self, ask: Ask, started: CallRecorded, tries: _Tries) -> None:
+    async def _afford(self, ask: Ask, started: CallRecorded, tries: _Tries) -> None:
+        """A call that was opened before, perhaps in a batch at half the price, is paid for already."""
         if ask.budget_nano_usd is None:
             return
         so_far = spent(tries.calls)
         needed = started.cost_nano_usd or 0
-        if so_far + needed > ask.budget_nano_usd:
+        if so_far + needed > ask.budget_nano_usd and await self._ledger.last(started) is None:
             left = (ask.budget_nano_usd - so_far) / 1e9
             raise Unaffordable(
                 f"a call to {started.model} is estimated at ${needed / 1e9:.6f}, ${left:.6f} of the budget is left",

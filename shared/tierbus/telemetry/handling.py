@@ -71,6 +71,7 @@ class Handling:
         self.closed: list[Make] = []
         self._changes: list[tuple[Run | None, Run, float]] = []
         self.handed_back = False
+        self.owed = False
         self.ended = False
         self._wanted: bool | None = None
         self._ended_at: float | None = None
@@ -263,4 +264,4 @@ class Handling:
     @property
     def owes(self) -> bool:
         """Whether it told what nobody else will tell: then it is acknowledged only when that has been sent."""
-        return bool(self.asked or self.closed)
+        return bool(self.asked or self.closed or self.owed)

@@ -54,6 +54,7 @@ class Attr(StrEnum):
     ROLE = "tierbus.role"
     CALL = "tierbus.call.id"
     CALL_STATUS = "tierbus.call.status"
+    BATCH = "tierbus.batch.id"
 
     COST = "tierbus.cost.usd"
     COST_NANO = "tierbus.cost.nano_usd"

@@ -353,6 +353,7 @@ def _asked(call: CallRecorded) -> dict[str, Value | None]:
         Attr.CALL: call.call,
         Attr.STEP: call.step,
         Attr.ATTEMPT: call.attempt,
+        Attr.BATCH: call.batch_id if call.batch else None,
     }
 
 

@@ -207,6 +207,24 @@ class Watch:
             handling.asked.append(made)
             handling.calls.append(call.call)
 
+    def collected(self, call: CallRecorded, run: Run, *, again: bool = False) -> None:
+        """A call that was made in a batch has its last record: it is told in its own run's trace, whatever is in hand.
+
+        `again` says that the worker that wrote the record died while it read the batch, perhaps before it told.
+        """
+        if not again:
+            counts.of_call(self.meters, call)
+        elif call.call in self._told:
+            return
+        trace_id = run.trace_id or context.trace_of(call.run, None, join=False)
+        if not run.traced or not self.sink.wants(trace_id):
+            return
+        self._told.add([call.call])
+        self._later(lambda: (spans.of_call(call, trace_id, run.steps),))
+        handling = current()
+        if handling is not None:
+            handling.owed = True
+
     def changed(self, before: Run | None, after: Run, now: float) -> None:
         """A run's state was written over an older one at `now`; the writer that won tells of it, so it is told once."""
         counts.of_change(self.meters, before, after)

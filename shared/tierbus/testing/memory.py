@@ -3,6 +3,7 @@
 import hashlib
 
 from tierbus import limits
+from tierbus.batch.lot import Item, Lot
 from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured
 from tierbus.errors import Conflict, Unavailable
 from tierbus.plans.shelf import Shelf
@@ -34,7 +35,11 @@ class MemoryRuns:
         return self._revision
 
     async def holds(self, subject: str) -> bool:
-        return subject in self.queued
+        wanted = subject.split(".")
+        return any(
+            len(parts) == len(wanted) and all(mine in ("*", found) for mine, found in zip(wanted, parts, strict=True))
+            for parts in (held.split(".") for held in self.queued)
+        )
 
     async def drop(self, run: str) -> None:
         self.dropped.append(run)
@@ -172,3 +177,34 @@ class MemoryMeasures:
             for subject, (record, _) in self.kept.items()
             if record.day == day and record.own_nano_usd
         }
+
+
+class MemoryLots:
+    """Waiting steps by lane, and batches with revisions."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str, str, int], Item] = {}
+        self.lots: dict[str, tuple[Lot, int]] = {}
+        self._revision = 0
+
+    async def add(self, item: Item) -> None:
+        self.items.setdefault((item.lane, item.run, item.step, item.attempt), item)
+
+    async def waiting(self, lane: str) -> list[Item]:
+        return [item for item in self.items.values() if item.lane == lane]
+
+    async def count(self, lane: str) -> int:
+        return len(await self.waiting(lane))
+
+    async def take(self, item: Item) -> None:
+        self.items.pop((item.lane, item.run, item.step, item.attempt), None)
+
+    async def read(self, name: str) -> tuple[Lot, int] | None:
+        return self.lots.get(name)
+
+    async def write(self, lot: Lot, revision: int) -> int:
+        if (self.lots[lot.name][1] if lot.name in self.lots else 0) != revision:
+            raise Conflict(f"batch {lot.name!r} is not at revision {revision}")
+        self._revision += 1
+        self.lots[lot.name] = (lot, self._revision)
+        return self._revision

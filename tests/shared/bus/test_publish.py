@@ -15,6 +15,8 @@ from tierbus.bus.apply import request
 from tierbus.bus.publish import EXPECT_LAST, MSG_ID, Publisher
 from tierbus.bus.stores import last, replay
 from tierbus.contracts import (
+    BatchDue,
+    BatchTimerSet,
     Content,
     Message,
     PlanRequested,
@@ -214,3 +216,56 @@ async def test_closing_is_told_to_who_listens(nc: Client, publisher: Publisher) 
 
 def test_a_message_is_plain_json() -> None:
     assert json.loads(encode(TimerDue(run=RUN))) == {"schema_version": 2, "run": RUN}
+
+
+LANE = "small-600000-500"
+
+
+async def next_due(nc: Client, timeout_s: float = 5.0) -> BatchDue:
+    subscription = await nc.jetstream().pull_subscribe("tierbus.batch.due.*", durable="executor-batch", stream="WORK")
+    [message] = await subscription.fetch(1, timeout=timeout_s)
+    await message.ack()
+    return decode(BatchDue, message.data)
+
+
+async def test_a_first_timer_is_not_put_off_by_whoever_comes_later(nc: Client, publisher: Publisher) -> None:
+    now = time.time()
+    await publisher.say(BatchTimerSet(place=LANE, collect=True, due_at=now + 0.5, first=True))
+    await publisher.say(BatchTimerSet(place=LANE, collect=True, due_at=now + 3600, first=True))
+
+    assert await next_due(nc) == BatchDue(place=LANE, collect=True)
+
+
+async def test_a_first_timer_can_be_set_again_when_it_has_rung(nc: Client, publisher: Publisher) -> None:
+    for _ in range(2):
+        await publisher.say(BatchTimerSet(place=LANE, collect=True, due_at=time.time() + 0.3, first=True))
+        assert (await next_due(nc)).place == LANE
+
+
+async def test_a_later_timer_that_is_not_the_first_replaces_the_one_before(nc: Client, publisher: Publisher) -> None:
+    await publisher.say(BatchTimerSet(place="b1", collect=False, due_at=time.time() + 3600))
+    await publisher.say(BatchTimerSet(place="b1", collect=False, due_at=time.time() + 0.3))
+
+    assert await next_due(nc) == BatchDue(place="b1", collect=False)
+
+
+async def test_a_place_is_due_as_often_as_it_is_said(nc: Client, publisher: Publisher) -> None:
+    for _ in range(2):
+        await publisher.say(BatchDue(place="b1", collect=False))
+        assert (await next_due(nc)).place == "b1"
+
+
+async def test_a_step_is_heard_again_after_its_batch(nc: Client, publisher: Publisher) -> None:
+    """Within the time in which the bus takes the same key for the same fact."""
+    step = StepReleased(run=RUN, step="answer", attempt=1, tier=Tier.SMALL, priority=Priority.LOW)
+    await publisher.say(step)
+    subscription = await nc.jetstream().pull_subscribe(
+        "tierbus.step.small.low.*.*.*", durable="executor-step-small-low", stream="WORK"
+    )
+    [first] = await subscription.fetch(1, timeout=5)
+    await first.ack_sync()
+    again = step.model_copy(update={"after_batch": "b1"})
+    await publisher.say(again)
+    [second] = await subscription.fetch(1, timeout=5)
+
+    assert decode(StepReleased, second.data) == again

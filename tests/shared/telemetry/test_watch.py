@@ -12,6 +12,7 @@ from tests.shared.telemetry.test_spans import CALLER, CALLER_SPAN, CALLER_TRACE,
 from tierbus.cache.choice import answered
 from tierbus.contracts import (
     GIVEN_UP,
+    BatchDue,
     CallStatus,
     Outcome,
     PlanJudged,
@@ -794,3 +795,37 @@ def test_what_is_said_hangs_on_its_step_and_names_who_said_it() -> None:
         "reviewed": (RUN, context.step_span(RUN, "other"), True),
         "result": (RUN, ROOT, True),
     }
+
+
+class TestBatches:
+    BATCHED = a_call(batch=True, batch_id="msgbatch_1", asked_in=None, duration_s=3600.0)
+    DUE = BatchDue(place="b1", collect=False)
+
+    def test_a_call_of_a_batch_is_told_in_its_own_runs_trace_whatever_is_in_hand(self) -> None:
+        bench = Bench()
+        run = running().model_copy(update={"trace_id": CALLER_TRACE})
+        with bench.handling(delivery(self.DUE), "executor-batch") as handling:
+            handling.read(self.DUE)
+            bench.collected(self.BATCHED, run)
+
+        [span] = bench.kept.told
+        assert (span.trace_id, span.parent_id) == (CALLER_TRACE, context.step_span(RUN, "answer"))
+        assert (span.attributes[Attr.BATCH], span.end - span.start) == ("msgbatch_1", 3600.0)
+        assert handling.owes
+
+    def test_it_is_counted_once_and_told_again_only_by_another_process(self) -> None:
+        bench, other = Bench(), Bench()
+        bench.collected(self.BATCHED, running())
+        counted = dict(bench.tally.sums)
+        bench.collected(self.BATCHED, running(), again=True)
+        other.collected(self.BATCHED, running(), again=True)
+
+        assert (len(bench.kept.told), counted) == (1, dict(bench.tally.sums))
+        assert (len(other.kept.told), dict(other.tally.sums)) == (1, {})
+
+    def test_a_run_that_nobody_traces_is_not_told_of(self) -> None:
+        bench = Bench()
+        bench.collected(self.BATCHED, running().model_copy(update={"traced": False}))
+
+        assert bench.kept.told == []
+        assert bench.tally.sums

@@ -47,6 +47,8 @@ class When(Model):
     """A text that the client sent: material, earlier outputs, the answer that is reviewed."""
     critique: bool | None = None
     """Whether an earlier answer was turned down."""
+    batch: bool | None = None
+    """Whether it is asked in a batch."""
     turn: int | None = None
     """1 is the first question, 2 the repair of its answer."""
 
@@ -98,12 +100,16 @@ class Fault(Model):
     hang_s: float | None = Field(default=None, gt=0)
     drop: bool = False
     malformed: bool = False
+    expired: bool = False
+    """The request's batch ended before it was begun; `when` must have `batch: true`."""
 
     @model_validator(mode="after")
     def _does_something(self) -> "Fault":
-        kinds = (self.status is not None, self.hang_s is not None, self.drop, self.malformed)
+        kinds = (self.status is not None, self.hang_s is not None, self.drop, self.malformed, self.expired)
         if sum(kinds) != 1:
-            raise ValueError("a fault has exactly one of `status`, `hang_s`, `drop`, `malformed`")
+            raise ValueError("a fault has exactly one of `status`, `hang_s`, `drop`, `malformed`, `expired`")
+        if self.expired and self.when.batch is not True:
+            raise ValueError("a fault `expired` strikes only requests in batches: say `when: {batch: true}`")
         return self
 
 
@@ -229,6 +235,7 @@ class Request:
     text: str
     turn: int
     json_schema: dict[str, Any] | None = None
+    batch: bool = False
 
 
 def understand(
@@ -258,6 +265,7 @@ def fits(when: When, request: Request) -> bool:
         and when.tier in (None, request.tier)
         and when.model in (None, request.model)
         and when.turn in (None, request.turn)
+        and when.batch in (None, request.batch)
         and (when.contains is None or when.contains in request.text)
         and (when.critique is None or when.critique == (_CRITIQUE in request.asked))
     )

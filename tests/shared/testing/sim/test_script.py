@@ -1,10 +1,12 @@
 """Which scenario and rule fits a request, how faults are counted, and what is said where nothing fits."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tierbus import prompts
 from tierbus.answers import schema_errors
@@ -15,6 +17,7 @@ from tierbus.testing.sim.cache import Cache, tokens
 from tierbus.testing.sim.fallback import about, instance, unscripted
 from tierbus.testing.sim.script import (
     Book,
+    Fault,
     Request,
     Scenario,
     When,
@@ -345,3 +348,19 @@ def test_the_longest_known_beginning_counts_in_steps_of_128_tokens() -> None:
 
     assert cache.longest("a", "x" * 5200 + "y" * 4000) == (1280, 0)
     assert cache.longest("a", "x" * 4000) == (0, 0)
+
+
+def test_only_a_request_in_a_batch_can_expire() -> None:
+    with pytest.raises(ValidationError, match="strikes only requests in batches"):
+        Fault(expired=True)
+
+    assert Fault(expired=True, when=When(batch=True)).expired
+
+
+def test_a_rule_about_batches_fits_only_requests_in_them() -> None:
+    by_itself = understand("claude-haiku-5-5", Tier.SMALL, "", ["x"])
+    batched = replace(by_itself, batch=True)
+
+    assert [fits(When(batch=True), one) for one in (by_itself, batched)] == [False, True]
+    assert [fits(When(batch=False), one) for one in (by_itself, batched)] == [True, False]
+    assert all(fits(When(), one) for one in (by_itself, batched))
