@@ -61,7 +61,11 @@ def audit(
         bool, typer.Option("--show-users", help="Show users and keys by name, not by a hash.")
     ] = False,
 ) -> None:
-    """Audit call logs: where the money goes, what each tier would cost, what to move first. Calls nothing."""
+    """Audit call logs: where the money goes, what each tier would cost, what to move first. Calls nothing.
+
+    Exit codes: 0 all files were read, 1 some file was not read to its end or held no call, 2 wrong use, 3 no call was found,
+    6 misconfigured. Rows that cannot be read are counted by reason and named with file and line; they change no exit code.
+    """
     paths = _paths(logs)
     wanted = Wanted(None if format_ is FormatWord.AUTO else Format(format_.value), _columns(columns))
     for option, target in (("--html", html), ("--json", json_)):

@@ -64,7 +64,10 @@ class KindRow(Row):
 
 
 class Mover(Model):
-    """One of the classes to move first: calls of how many, today's cost, the range saved, first answers that go up, why."""
+    """One of the classes to move first: calls of how many, today's cost, the range saved, first answers that go up, why.
+
+    `saved_per_up_nano_usd` is the low saving for each answer that goes up at most: what the order is made of.
+    """
 
     kind: str
     band: str
@@ -76,6 +79,7 @@ class Mover(Model):
     high_nano_usd: int
     up_low: int
     up_high: int
+    saved_per_up_nano_usd: int
     why: str
 
 
@@ -381,5 +385,6 @@ def _mover(one: moving.Candidate, taken: int) -> Mover:
         high_nano_usd=one.high * taken // one.calls,
         up_low=taken * least // 1000,
         up_high=taken * most // 1000,
+        saved_per_up_nano_usd=one.low * 1000 // (one.calls * most),
         why=f"{evidence(one.kind).source}; {one.band}; no words of risk",
     )

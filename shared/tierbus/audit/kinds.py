@@ -143,7 +143,7 @@ def sort(call: Call) -> Sort:
 
 def _by_operation(call: Call) -> str:
     operation = call.operation.lower()
-    if "embed" in operation:
+    if "embed" in operation or "embed" in call.model:
         return "embedding"
     if "image" in operation or "speech" in operation or "transcription" in operation:
         return "media"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from tierbus.audit.figures import Figures, KindRow, Row, TierCost
 from tierbus.audit.kinds import BANDS
 from tierbus.cli.auditing.charts import MOST_ROWS, charts, described
-from tierbus.cli.auditing.sentences import dollars, doubts, headline, period, prefixes, repeats, saving, sources
+from tierbus.cli.auditing.sentences import dollars, doubts, headline, period, prefixes, repeats, saving, sources, why
 from tierbus.cli.reporting.charts import Chart
 from tierbus.cli.reporting.markup import Column, Html, table, tag
 from tierbus.cli.reporting.page import document
@@ -151,7 +151,7 @@ def _first(found: Figures) -> Html:
             dollars(row.today_nano_usd),
             f"{dollars(row.low_nano_usd)} to {dollars(row.high_nano_usd)}",
             f"{row.up_low:,} to {row.up_high:,}",
-            row.why,
+            why(row),
         )
         for row in found.first
     ]

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from tierbus.audit.figures import Figures
+from tierbus.audit.figures import Figures, Mover
 from tierbus.audit.repeats import CACHE_LIFE_S
 from tierbus.cli.reporting.text import count, share, usd
 
@@ -80,6 +80,11 @@ def sources(found: Figures) -> list[str]:
     if found.batch:
         told.append(f"{count(found.batch, 'call')} came from batches, priced at half here and on every tier.")
     return told
+
+
+def why(row: Mover) -> str:
+    """Why a class is among the first to move."""
+    return f"saves {dollars(row.saved_per_up_nano_usd)} for each first answer going up; {row.why}"
 
 
 def repeats(found: Figures) -> str:

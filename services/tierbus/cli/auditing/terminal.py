@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tierbus.audit.figures import Figures, KindRow, ProblemRow, Row, TierCost
 from tierbus.audit.kinds import BANDS
-from tierbus.cli.auditing.sentences import dollars, doubts, headline, period, prefixes, repeats, saving, sources
+from tierbus.cli.auditing.sentences import dollars, doubts, headline, period, prefixes, repeats, saving, sources, why
 from tierbus.cli.output import TIER_STYLE
 from tierbus.cli.reporting.text import AT_LEAST, count, share
 from tierbus.contracts import Tier
@@ -195,7 +195,7 @@ def _first(found: Figures) -> Table:
         part = "" if row.calls == row.of_calls else f" of {row.of_calls:,}"
         tier = f"[{TIER_STYLE[row.tier]}]{row.tier}[/]"
         range_ = f"{dollars(row.low_nano_usd)} to {dollars(row.high_nano_usd)}"
-        name = f"{escape(row.kind)}, {row.band}\n[dim]{escape(row.why)}[/dim]"
+        name = f"{escape(row.kind)}, {row.band}\n[dim]{escape(why(row))}[/dim]"
         table.add_row(
             name,
             f"{row.calls:,}{part}",

@@ -121,7 +121,6 @@ def read(row: Mapping[str, Any], columns: Columns) -> Iterator[Call]:
         user=word(got.get("user")),
         key=word(got.get("key")),
         label=word(got.get("task_class")),
-        operation="embedding" if "embed" in model else "",
         system=asked.system,
         prompt=asked.prompt,
         whole=asked.whole,

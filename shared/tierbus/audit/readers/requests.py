@@ -61,7 +61,6 @@ def read(row: Mapping[str, Any]) -> Iterator[Call]:
         user=user,
         key=told.get("key", ""),
         label=told.get("label", ""),
-        operation="embedding" if "embed" in model else "",
         system=asked.system,
         prompt=asked.prompt,
         whole=asked.whole,
