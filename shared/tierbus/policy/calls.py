@@ -27,7 +27,7 @@ _SHAPES: dict[str, tuple[type, ...]] = {
     "dict": (dict,),
     "object": (dict,),
 }
-_OFFER = re.compile(r'\[?\s*\{\s*"name"\s*:')
+_OFFER = re.compile(r'(?:\[\s*)?\{\s*"name"\s*:')
 _OPENING = re.compile(r"^\s*(?:```\w*)?\s*\[?\s*[A-Za-z_][\w.]*\s*\(")
 _KEPT = 128
 """Texts whose calls are kept: a task is looked at several times in a row."""
