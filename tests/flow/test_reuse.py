@@ -236,7 +236,7 @@ def test_a_planner_that_is_killed_while_a_small_model_adapts_leaves_a_true_bill(
     with ThreadPoolExecutor() as beside:
         beside.submit(fleet.result, body("rush-0", letter("Aldea", 0), "rush"), TENANT).result()
         fleet.until(lambda: fleet.counts(run_id(TENANT, "rush-0"), "rush"), "the first plan was kept")
-        waiting = beside.submit(fleet.result, body("rush-1", letter("Brenna", 1), "rush"), TENANT)
+        waiting = beside.submit(fleet.result, body("rush-1", letter("Kilda", 1), "rush"), TENANT)
         fleet.until(lambda: bool(fleet.served(role="planner", tier="small", state="open")), "a small model adapts")
         fleet.stop_planner()
         fleet.stack.start_service("planner")
