@@ -14,12 +14,15 @@ from pydantic import Field, ValidationError, field_validator
 
 from tierbus.contracts import TASK_CLASS, Model, explain
 from tierbus.errors import Misconfigured
+from tierbus.pilot.rules import PilotRules
 
 OTHERS = "*"
 
 
 class ClassRules(Model):
     """The rules of one class; what is not said is off."""
+
+    pilot: PilotRules | None = None
 
 
 class Classes(Model):

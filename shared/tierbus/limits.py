@@ -32,6 +32,8 @@ STATE_TTL_S = 7 * 24 * 3600.0
 BLOB_TTL_S = STATE_TTL_S + 24 * 3600.0
 EVENT_AGE_S = 72 * 3600.0
 DEAD_AGE_S = 30 * 24 * 3600.0
+PILOT_AGE_S = 30 * 24 * 3600.0
+"""Outcomes and changes of pilots are kept this long; their counts are kept for ever."""
 TENANT_DEPTH = 100_000
 """Tasks one tenant may have waiting per priority; publishing beyond it is refused."""
 

@@ -13,6 +13,7 @@ from tierbus.contracts import GIVEN_UP, CallRecorded, CallStatus, Message, TaskS
 from tierbus.errors import Conflict, Unavailable
 from tierbus.ledger.book import orphaned
 from tierbus.ledger.closing import close as close_call
+from tierbus.pilot.outcome import outcomes
 from tierbus.result import result_of
 from tierbus.run import Change, Run, close, finish, pending
 from tierbus.stores import Ledger, RunStore
@@ -84,6 +85,15 @@ class Runs:
         self._watch.changed(None, change.run, now)
         return change.run, change.messages
 
+    async def open_beside(self, change: Change) -> list[Message]:
+        """Write a run that goes on beside the one in hand, whose logs and spans stay its own; returns what that run wants said."""
+        try:
+            await self.store.write(change.run, 0)
+        except Conflict:
+            found = await self.store.read(change.run.id)
+            return said(found[0]) if found else []
+        return change.messages
+
     async def commit(
         self, run_id: str, apply: Callable[[Run, float], Change], read: tuple[Run, int] | None = None
     ) -> list[Message]:
@@ -147,5 +157,8 @@ class Runs:
 
 
 def said(run: Run) -> list[Message]:
-    """What a run wants said now: its result, or all that it waits for."""
-    return [result_of(run)] if run.status is not None else pending(run)
+    """What a run wants said now: its result and what that means for a pilot, or all that it waits for."""
+    if run.status is None:
+        return pending(run)
+    result = result_of(run)
+    return [result, *outcomes(result)]

@@ -14,12 +14,15 @@ import uvloop
 
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
+from tierbus.bus.pilots import JetPilots
+from tierbus.classes import load as load_classes
 from tierbus.contracts import Tier
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
 from tierbus.executor.interrupts import Interrupts
 from tierbus.ledger.desk import Desk
 from tierbus.llm.registry import Models, connect
+from tierbus.pilot.pilots import Pilots
 from tierbus.planner.app import Planner
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
@@ -92,11 +95,12 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
     """How the named service is built once there is a bus.
 
     Raises:
-        Misconfigured: there is no such service, or its tier file does not fit.
+        Misconfigured: there is no such service, or its tier file or classes file does not fit.
     """
     if name not in SERVICES:
         raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
     catalog = load(settings.tiers)
+    classes = load_classes(settings.classes)
 
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
@@ -104,7 +108,8 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing, watch=told.watch)
         desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s, told.watch)
         _measure(told.meters, desk, settings)
-        service = _service(name, bus, runs, desk, catalog, settings)
+        pilots = Pilots(JetPilots(bus.publisher, bus.nc), classes, told.meters)
+        service = _service(name, bus, runs, desk, catalog, settings, pilots)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
             service,
@@ -126,11 +131,19 @@ def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:
     meters.watch(names.BUDGET_LIMIT, lambda: budgets)
 
 
-def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings) -> Service:
+def _service(
+    name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings, pilots: Pilots
+) -> Service:
     match name:
         case "router":
             return Router(
-                runs, bus.texts, desk, catalog, settings.classify_below, join_traces=settings.join_traces
+                runs,
+                bus.texts,
+                desk,
+                catalog,
+                settings.classify_below,
+                join_traces=settings.join_traces,
+                pilots=pilots,
             ).service()
         case "planner":
             return Planner(runs, bus.texts, desk, catalog).service()
@@ -139,7 +152,7 @@ def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, sett
             executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
-            return Reviewer(runs, Ladder(bus.texts, desk, catalog)).service()
+            return Reviewer(runs, Ladder(bus.texts, desk, catalog), pilots).service()
 
 
 def serve(name: str) -> int:

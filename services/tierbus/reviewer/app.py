@@ -1,13 +1,14 @@
 """Wiring of the reviewer: what it does with each message."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
-from tierbus.contracts import Message, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
+from tierbus.contracts import Message, PilotOutcome, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
 from tierbus.errors import Cancelled
+from tierbus.pilot.pilots import Pilots
 from tierbus.reviewer.ladder import Ladder, Review
 from tierbus.run import Judged, Run, advance, pending, rearm
 from tierbus.runs import Runs, said
@@ -22,12 +23,13 @@ class Reviewer:
 
     runs: Runs
     ladder: Ladder
+    pilots: Pilots = field(default_factory=Pilots)
 
     def service(self) -> Service:
         """The table of what the reviewer hears."""
         return Service(
             name="reviewer",
-            handlers={StepExecuted: self.on_executed, TimerDue: self.on_due},
+            handlers={StepExecuted: self.on_executed, TimerDue: self.on_due, PilotOutcome: self.on_outcome},
             give_up={StepExecuted: self.give_up},
         )
 
@@ -77,6 +79,10 @@ class Reviewer:
         if lost:
             log.warning("reviewer.said_again", run=run.id, messages=[message.subject for message in lost])
         return [*lost, *await self._rearmed(run)]
+
+    async def on_outcome(self, outcome: PilotOutcome, delivery: Delivery) -> list[Message]:
+        """Count what became of a run of a pilot; what follows from it is said again where it came before."""
+        return await self.pilots.counted(outcome, delivery.sequence)
 
     async def _lost(self, message: Message) -> bool:
         """Whether the bus holds neither this message nor the one that follows from it."""

@@ -1,17 +1,13 @@
 """The reviewer's judgement where no model is needed: outcomes, free checks, agreement, and which rungs to climb. Pure."""
 
-import json
 import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from tierbus.answers import parse_json, schema_errors
+from tierbus.answers import SHORT_CHARS, folded, parse_json, schema_errors
 from tierbus.contracts import Content, Expects, Outcome, ReviewLevel, Tier, Verdict, VerdictKind
 
-SHORT_CHARS = 200
-"""Answers up to this length can be compared word for word."""
 _SPACE = re.compile(r"\s+")
-_EDGES = " .!?\"'`*“”"
 
 
 class Rung(StrEnum):
@@ -124,27 +120,8 @@ def comparable(output: Content) -> bool:
 
 def agree(first: str, second: str, media: str) -> bool:
     """Whether two answers say the same, apart from form."""
-    if media != "json":
-        return _plain(first) == _plain(second)
-    try:
-        one, other = parse_json(first), parse_json(second)
-    except ValueError:
-        return False
-    return json.dumps(_folded(one), sort_keys=True) == json.dumps(_folded(other), sort_keys=True)
-
-
-def _folded(value: object) -> object:
-    if isinstance(value, str):
-        return _plain(value)
-    if isinstance(value, dict):
-        return {key: _folded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_folded(item) for item in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _plain(text: str) -> str:
-    return _SPACE.sub(" ", text).strip(_EDGES).lower()
+    one, other = folded(first, media), folded(second, media)
+    return one is not None and one == other
 
 
 def agreed(second: str, first: str) -> Verdict:

@@ -27,10 +27,14 @@ from tierbus.contracts import (
 )
 from tierbus.errors import Rejected, Unavailable
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
+from tierbus.pilot.assign import Routed, Who, concerned
+from tierbus.pilot.assign import route as assign
+from tierbus.pilot.pilots import Pilots
+from tierbus.pilot.shadow import shadow_id, shadow_of
 from tierbus.result import result_of
 from tierbus.router.accept import accept
 from tierbus.router.classify import question, read
-from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide
+from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide, holds
 from tierbus.router.signals import Signals, signals
 from tierbus.run import Change, Run, begin
 from tierbus.runs import Runs
@@ -50,7 +54,7 @@ class Router:
     """The router's parts.
 
     `scorers` are asked in order between the rules and the small model; `join_traces` lets a task's trace go on under its
-    caller's instead of linking to it.
+    caller's instead of linking to it; `pilots` say which tasks of a class go the cheap way at all.
     """
 
     runs: Runs
@@ -60,6 +64,7 @@ class Router:
     classify_below: float = 0.6
     scorers: Sequence[Scorer] = field(default=())
     join_traces: bool = False
+    pilots: Pilots = field(default_factory=Pilots)
 
     def service(self) -> Service:
         """The table of what the router hears."""
@@ -79,16 +84,21 @@ class Router:
         prompt = await self.texts.read(_content(task.prompt))
         seen = signals(prompt, [item.content.total_bytes for item in task.attachments])
         decision, calls = await self._decide(task, run, seen, delivery)
+        assigned = await self._assigned(task, run, decision, seen)
         now = time.time()
+        run = run.model_copy(update={"routed": delivery.leg(now)})
         decided = run.model_copy(
             update={
-                "decision": decision,
-                "planning": decision.route is Route.PLAN,
+                "decision": assigned.decision,
+                "shadow": assigned.shadow,
+                "planning": assigned.decision.route is Route.PLAN,
                 "calls": calls,
-                "routed": delivery.leg(now),
             }
         )
         opened, messages = await self.runs.open(begin(decided, now), now)
+        shadow = shadow_of(run, opened, now)
+        if shadow is not None:
+            messages = [*messages, *await self.runs.open_beside(shadow)]
         if opened.status is not None or opened.decision is None:
             return messages
         routed = TaskRouted(
@@ -100,6 +110,17 @@ class Router:
             queue_s=opened.queue_s,
         )
         return [*messages, routed]
+
+    async def _assigned(self, task: Task, run: Run, decision: Decision, seen: Signals) -> Routed:
+        """What the class's pilot, if it has one, makes of the decision."""
+        hinted = task.hints.tier is not None or task.hints.route is not None
+        fits = holds(seen, Tier.FRONTIER, self.catalog)
+        if not concerned(decision, hinted=hinted, frontier_fits=fits):
+            return Routed(decision)
+        state = await self.pilots.of(task.task_class)
+        if state is None:
+            return Routed(decision)
+        return assign(decision, Who(task.task_class, run.tenant, run.task, run.id), state)
 
     async def _decide(
         self, task: Task, run: Run, seen: Signals, delivery: Delivery
@@ -174,13 +195,20 @@ class Router:
         """End a run early; a task that was not routed yet is cancelled before it begins."""
         found = await self.runs.store.read(request.run)
         if found is not None:
-            return await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)
+            closed = await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)
+            return [*closed, *await self._close_shadow(found[0], request.reason)]
         now = time.time()
         calls = await self.runs.settle(request.run)
         stone, messages = await self.runs.open(Change(_tombstone(request, calls, now), []), now)
         if stone.status is None:
             raise Unavailable(f"run {request.run!r} was opened while it was being cancelled", delay_s=0.1)
         return messages or [result_of(stone)]
+
+    async def _close_shadow(self, run: Run, reason: str) -> list[Message]:
+        """Nobody waits for a cancelled task, so its shadow need not go on; it is closed where there is one."""
+        if run.shadow is None or await self.runs.store.read(shadow_id(run)) is None:
+            return []
+        return await self.runs.close(shadow_id(run), TaskStatus.CANCELLED, reason)
 
 
 def refused(delivery: Delivery, data: bytes, error: Exception) -> list[Message]:

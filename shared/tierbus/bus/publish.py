@@ -9,11 +9,14 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
+from tierbus import limits
 from tierbus.bus.topology import CLOSING_SUBJECT
 from tierbus.contracts import (
     CallRecorded,
     DeadLettered,
     Message,
+    PilotChanged,
+    PilotOutcome,
     Result,
     StepReviewed,
     StepStarted,
@@ -65,7 +68,9 @@ class Publisher:
         if isinstance(message, _PROGRESS):
             await self._nc.publish(message.subject, encode(message), headers={MSG_ID: message.key})
         elif isinstance(message, Result):
-            await self._say_once(message)
+            await self._say_once(message, headers(message))
+        elif isinstance(message, PilotOutcome | PilotChanged):
+            await self._say_once(message, {TTL: f"{int(limits.PILOT_AGE_S)}s"})
         elif isinstance(message, TimerSet):
             await self.put(message.subject, encode(TimerDue(run=message.run)), _schedule(message))
         elif isinstance(message, CallRecorded | DeadLettered):
@@ -73,10 +78,10 @@ class Publisher:
         else:
             await self.put(message.subject, encode(message), {MSG_ID: message.key, **headers(message)})
 
-    async def _say_once(self, message: Message) -> None:
-        """The first one stands for ever; a later one is dropped by the server."""
+    async def _say_once(self, message: Message, more: dict[str, str]) -> None:
+        """The first one stands as long as it is kept; a later one is dropped by the server."""
         try:
-            await self.put(message.subject, encode(message), {EXPECT_LAST: "0", **headers(message)})
+            await self.put(message.subject, encode(message), {EXPECT_LAST: "0", **more})
         except Conflict:
             return
 

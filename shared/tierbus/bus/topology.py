@@ -8,6 +8,7 @@ from tierbus import limits
 from tierbus.contracts import (
     CancelRequested,
     Message,
+    PilotOutcome,
     PlanRequested,
     Priority,
     StepExecuted,
@@ -20,9 +21,11 @@ from tierbus.contracts import (
 NANOS = 1_000_000_000
 DEDUP_WINDOW_S = 120
 TASKS, WORK, EVENTS, OUTPUTS, LEDGER, DEAD = "TASKS", "WORK", "EVENTS", "OUTPUTS", "LEDGER", "DEAD"
+PILOT = "PILOT"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
 OUTPUT_SUBJECT = "tierbus.output.{slot}"
+PILOT_SUBJECT = "tierbus.pilot.state.{task_class}.{rules}"
 CLOSING_SUBJECT = "tierbus.ctl.closing.{run}"
 
 
@@ -85,6 +88,14 @@ STREAMS: tuple[Stream, ...] = (
         max_age=int(limits.BLOB_TTL_S) * NANOS,
     ),
     _stream(LEDGER, "tierbus.ledger.>", retention="limits", deny_delete=True, deny_purge=True),
+    _stream(
+        PILOT,
+        "tierbus.pilot.>",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
+    ),
     _stream(DEAD, "tierbus.dead.*.*", retention="limits", max_age=int(limits.DEAD_AGE_S) * NANOS),
 )
 
@@ -111,6 +122,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     ),
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
+    Consumer("reviewer-pilot", PILOT, "tierbus.pilot.outcome.>", "reviewer", PilotOutcome, 0.25),
 )
 
 

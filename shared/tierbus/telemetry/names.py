@@ -75,6 +75,8 @@ class Attr(StrEnum):
     INTERRUPTED = "tierbus.llm.interrupted_calls"
     ESCALATIONS = "tierbus.escalations"
 
+    PILOT_CHANGE = "tierbus.pilot.change"
+
     QUEUE = "tierbus.queue"
     CONSUMER = "tierbus.consumer"
     FATE = "tierbus.message.fate"
@@ -128,6 +130,7 @@ EVALUATION_EVENT = "gen_ai.evaluation.result"
 REVIEW = "tierbus.review"
 PROVIDERS = {"google": "gcp.gemini"}
 """Providers of tier files that the GenAI conventions call by another name."""
+PASSED, FAILED = "passed", "failed"
 UNROUTED, REJECTED, ACK, DEAD = "unrouted", "rejected", "ack", "dead"
 CHAT, PLAN, INVOKE_AGENT = "chat", "plan", "invoke_agent"
 
@@ -247,6 +250,27 @@ RATE_LIMIT = Metric(
 RATE_USED = Metric(
     "tierbus.llm.rate.used", "{1}", Kind.GAUGE, "What this process uses of it.", (Attr.MODEL, Attr.LIMIT)
 )
+PILOT_TRIES = Metric(
+    "tierbus.pilot.tries",
+    "{try}",
+    Kind.COUNTER,
+    "Cheap answers of pilots that were judged: passed or failed.",
+    (Attr.CLASS, Attr.VERDICT),
+)
+PILOT_CHANGES = Metric(
+    "tierbus.pilot.changes",
+    "{change}",
+    Kind.COUNTER,
+    "What happened to pilots: widened, held, rolled-back. What an operator does by hand is not counted.",
+    (Attr.CLASS, Attr.PILOT_CHANGE),
+)
+PILOT_OVERHEAD = Metric(
+    "tierbus.pilot.overhead.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "Dollars of shadows: runs that are only judged. They are in the spend too.",
+    (Attr.CLASS,),
+)
 BUDGET_LIMIT = Metric(
     "tierbus.budget.limit.usd",
     "{USD}",
@@ -279,6 +303,9 @@ METRICS: tuple[Metric, ...] = (
     SLOTS_BUSY,
     RATE_LIMIT,
     RATE_USED,
+    PILOT_TRIES,
+    PILOT_CHANGES,
+    PILOT_OVERHEAD,
     BUDGET_LIMIT,
 )
 """Everything that is measured; a test holds dashboards and alert rules against it."""
