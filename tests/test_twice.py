@@ -12,6 +12,8 @@ from tierbus.contracts import (
     CancelRequested,
     Message,
     Outcome,
+    PilotArm,
+    PilotOutcome,
     PlanRequested,
     Priority,
     Result,
@@ -26,12 +28,16 @@ from tierbus.contracts import (
 )
 from tierbus.executor.app import Executor
 from tierbus.llm.model import Question
+from tierbus.pilot.pilots import Pilots
+from tierbus.pilot.progress import PilotState
+from tierbus.pilot.rules import Mode, PilotRules, RampStep
 from tierbus.planner.app import Planner
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
 from tierbus.router.app import Router
 from tierbus.run import begin
 from tierbus.service import Delivery, Service
+from tierbus.testing.pilots import MemoryPilots
 from tierbus.tiers.catalog import ModelSpec
 
 PLAN = {
@@ -66,7 +72,9 @@ class Bench:
         self.router = Router(parts.runs, parts.texts, parts.desk, parts.catalog).service()
         self.planner = Planner(parts.runs, parts.texts, parts.desk, parts.catalog).service()
         self.executor = Executor(parts.runs, parts.texts, parts.desk, parts.catalog, self._tell).service()
-        self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog)).service()
+        self.pilots = MemoryPilots()
+        counting = Pilots(self.pilots)
+        self.reviewer = Reviewer(parts.runs, Ladder(parts.texts, parts.desk, parts.catalog), counting).service()
 
     async def _tell(self, message: Message) -> None:
         self.told.append(message)
@@ -82,6 +90,7 @@ class Bench:
             list(self.parts.ledger.records),
             dict(self.parts.outputs.kept),
             len(self.parts.models.asked),
+            dict(self.pilots.states),
         )
 
 
@@ -124,6 +133,24 @@ async def _due(bench: Bench) -> tuple[Service, Message]:
     return bench.reviewer, TimerDue(run=RUN)
 
 
+async def _pilot(bench: Bench) -> tuple[Service, Message]:
+    rules = PilotRules(mode=Mode.RAMP, steps=(RampStep(percent=10, tries=1), RampStep(percent=100, tries=1)))
+    await bench.pilots.write(PilotState(task_class="sums", rules=rules), 0)
+    outcome = PilotOutcome(
+        task_class="sums",
+        rules=rules.id,
+        generation=1,
+        of_run=RUN,
+        pair=RUN,
+        arm=PilotArm.CANARY,
+        counted=True,
+        passed=True,
+        at=NOW,
+    )
+    bench.pilots.say(outcome, FIRST.sequence)
+    return bench.reviewer, outcome
+
+
 SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "task": _task,
     "cancel-requested": _cancel,
@@ -132,6 +159,7 @@ SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "step-released": _step,
     "step-executed": _executed,
     "timer-due": _due,
+    "pilot-outcome": _pilot,
 }
 
 

@@ -647,9 +647,9 @@ class PilotOutcome(Message):
     arm: PilotArm
     source: Literal["review", "feedback", "watch"] = "review"
     counted: bool
-    passed: bool | None
-    cost_nano_usd: int | None
-    baseline_nano_usd: int | None
+    passed: bool | None = None
+    cost_nano_usd: int | None = None
+    baseline_nano_usd: int | None = None
     likeness: str | None = None
     at: float
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 
 import pytest
-from tests.golden.make import path, samples
+from tests.golden.make import SINCE, path, samples
 from tests.plans import RUN
 
 from tierbus.contracts import (
@@ -30,8 +30,15 @@ def test_every_message_type_has_a_sample() -> None:
     assert {kind.kind for kind in MESSAGES} == set(SAMPLES)
 
 
-@pytest.mark.parametrize("version", [PREVIOUS_VERSION, SCHEMA_VERSION])
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        (name, version)
+        for name in SAMPLES
+        for version in (PREVIOUS_VERSION, SCHEMA_VERSION)
+        if version >= SINCE.get(name, PREVIOUS_VERSION)
+    ],
+)
 def test_a_golden_message_of_both_versions_reads_as_what_it_means(name: str, version: int) -> None:
     expected = SAMPLES[name]
 
@@ -76,6 +83,14 @@ KEYS = {
     "reviewed": (f"tierbus.event.acme.{RUN}.reviewed", f"tierbus.event.acme.{RUN}.reviewed.answer.1"),
     "started": (f"tierbus.event.acme.{RUN}.started", f"tierbus.event.acme.{RUN}.started.answer.1"),
     "result": (f"tierbus.event.acme.{RUN}.result", f"tierbus.event.acme.{RUN}.result"),
+    "pilot-outcome": (
+        f"tierbus.pilot.outcome.invoice~fields.0123abcd.{RUN}.review",
+        f"tierbus.pilot.outcome.invoice~fields.0123abcd.{RUN}.review",
+    ),
+    "pilot-changed": (
+        "tierbus.pilot.change.invoice~fields.0123abcd.3",
+        "tierbus.pilot.change.invoice~fields.0123abcd.3",
+    ),
     "rejected": ("tierbus.event.acme.rejected-7.rejected", "tierbus.event.acme.rejected-7.rejected"),
     "call-recorded": (
         f"tierbus.ledger.acme.small.{RUN}.answer.1.executor.0.0",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from tierbus.cli import busadmin, demo, money, report, tasks, trace, up
+from tierbus.cli import busadmin, demo, money, pilot, report, tasks, trace, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,3 +36,4 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(busadmin.dead, name="dead")
 app.add_typer(busadmin.bus, name="bus")
+app.add_typer(pilot.pilot, name="pilot")

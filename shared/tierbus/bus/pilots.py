@@ -4,15 +4,18 @@ import base64
 import json
 from collections.abc import AsyncIterator
 
+import structlog
 from nats.aio.client import Client
 
 from tierbus.bus.publish import EXPECT_LAST, Publisher
 from tierbus.bus.stores import NO_MESSAGE, last, replay
 from tierbus.bus.topology import PILOT, PILOT_SUBJECT
 from tierbus.contracts import PilotOutcome, class_token, decode, encode
-from tierbus.errors import Unavailable
+from tierbus.errors import Rejected, Unavailable
 from tierbus.pilot.progress import PilotState
 from tierbus.pilot.store import Held
+
+log = structlog.get_logger(__name__)
 
 
 class JetPilots:
@@ -43,7 +46,10 @@ class JetPilots:
                 raise Unavailable(f"{PILOT} did not give what follows {sequence}: {error.get('description')}")
             message = answer["message"]
             sequence = int(message["seq"])
-            yield Held(decode(PilotOutcome, base64.b64decode(message.get("data") or b"")), sequence)
+            try:
+                yield Held(decode(PilotOutcome, base64.b64decode(message.get("data") or b"")), sequence)
+            except Rejected as error:  # one that cannot be read must not keep the others from being counted
+                log.error("pilot.unreadable_outcome", subject=message.get("subject"), error=str(error))  # noqa: TRY400 - no trace is needed
 
     async def all(self) -> list[PilotState]:
         """The pilot of each class that changed last, by class; earlier ones under other rules are left out."""

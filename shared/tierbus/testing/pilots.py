@@ -16,12 +16,12 @@ class MemoryPilots:
         self.held: list[Held] = []
         self._sequence = 0
 
-    def say(self, outcome: PilotOutcome) -> int:
-        """Keep an outcome; said again it stays the one it was. Returns its place."""
+    def say(self, outcome: PilotOutcome, at: int = 0) -> int:
+        """Keep an outcome, at this place or the next; said again it stays the one it was. Returns its place."""
         known = next((held for held in self.held if held.outcome.subject == outcome.subject), None)
         if known is not None:
             return known.sequence
-        self._sequence += 1
+        self._sequence = max(self._sequence + 1, at)
         self.held.append(Held(outcome, self._sequence))
         return self._sequence
 
