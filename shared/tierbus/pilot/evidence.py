@@ -10,6 +10,8 @@ instead of restarts, which keeps the level alpha over the whole life). Overview:
 "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 2023.
 """
 
+from functools import lru_cache
+
 from pydantic import Field
 
 from tierbus.contracts import Model
@@ -38,14 +40,14 @@ class Evidence(Model):
         if self.seen % BEGIN_EVERY == 0:
             part = self.seen // BEGIN_EVERY + 1
             fresh = 1 / (part * (part + 1)) / len(ODDS)
-        stakes = tuple(
-            (stake + fresh) * _factor(odds, passed=passed, target=target)
-            for odds, stake in zip(ODDS, self.stakes, strict=True)
-        )
-        return Evidence(seen=self.seen + 1, stakes=stakes)
+        factors = _factors(target)[passed]
+        stakes = tuple((stake + fresh) * factor for factor, stake in zip(factors, self.stakes, strict=True))
+        return self.model_copy(update={"seen": self.seen + 1, "stakes": stakes})
 
 
-def _factor(odds: float, *, passed: bool, target: float) -> float:
-    against = odds * (1 - target) / target
-    fails = against / (1 + against)
-    return (1 - fails) / target if passed else fails / (1 - target)
+@lru_cache(maxsize=64)
+def _factors(target: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """What a failure, and what a pass, does to the stake on each alternative."""
+    against = [odds * (1 - target) / target for odds in ODDS]
+    fails = [odds / (1 + odds) for odds in against]
+    return tuple(fail / (1 - target) for fail in fails), tuple((1 - fail) / target for fail in fails)
