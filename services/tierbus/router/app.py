@@ -195,8 +195,8 @@ class Router:
         """End a run early; a task that was not routed yet is cancelled before it begins."""
         found = await self.runs.store.read(request.run)
         if found is not None:
-            closed = await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)
-            return [*closed, *await self._close_shadow(found[0], request.reason)]
+            beside = await self._close_shadow(found[0], request.reason)
+            return [*beside, *await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)]
         now = time.time()
         calls = await self.runs.settle(request.run)
         stone, messages = await self.runs.open(Change(_tombstone(request, calls, now), []), now)

@@ -12,7 +12,18 @@ from tests.plans import NOW, RUN, diamond, judged, new_run, planned, plans
 from tests.shared.telemetry.test_ends import lives
 from tests.shared.telemetry.test_spans import a_call, ended_run, failed_run
 
-from tierbus.contracts import NANO, Baseline, CallStatus, Plan, TaskStatus, Tier, Usage, VerdictKind
+from tierbus.contracts import (
+    NANO,
+    Baseline,
+    CallStatus,
+    PilotArm,
+    PilotMark,
+    Plan,
+    TaskStatus,
+    Tier,
+    Usage,
+    VerdictKind,
+)
 from tierbus.result import result_of
 from tierbus.run import Run, StepStatus, advance, begin, close, finish
 from tierbus.telemetry import counts, names
@@ -188,6 +199,16 @@ def test_a_task_that_was_never_routed_is_counted_as_such_and_its_time_is_not_neg
 
     assert tally.of(names.TASKS, ROUTE="unrouted") == 1
     assert [value for name, value, _ in tally.values if name == names.TASK_DURATION.name] == [0.0]
+
+
+def test_a_shadow_is_nobodys_task() -> None:
+    tally = Tally()
+    result = result_of(ended_run())
+    assert result.decision is not None
+    mark = PilotMark(arm=PilotArm.SHADOW, rules="0123abcd", generation=1)
+    counts.of_end(tally, result.model_copy(update={"decision": result.decision.model_copy(update={"pilot": mark})}))
+
+    assert (tally.sums, tally.values) == ({}, [])
 
 
 @settings(max_examples=60, deadline=None)
