@@ -4,10 +4,9 @@ import asyncio
 import json
 
 import pytest
-from click.testing import Result
 from nats.aio.client import Client
 from tests.shared.pilot.parts import RAMP, counted, pilot
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tierbus.bus.pilots import JetPilots
 from tierbus.bus.publish import Publisher

@@ -115,8 +115,8 @@ class Pilots:
             if outcome.generation != after.generation:
                 continue
             if outcome.arm in _CHEAP and outcome.counted and outcome.passed is not None:
-                verdict = names.PASSED if outcome.passed else names.FAILED
-                self._meters.add(names.PILOT_TRIES, 1, {**which, Attr.VERDICT: verdict})
+                passed = names.YES if outcome.passed else names.NO
+                self._meters.add(names.PILOT_TRIES, 1, {**which, Attr.PILOT_PASSED: passed})
             if outcome.arm is PilotArm.SHADOW and outcome.source == "review":
                 self._meters.add(names.PILOT_OVERHEAD, (outcome.cost_nano_usd or 0) / NANO, which)
         last = before.changes[-1].number if before.changes else 0

@@ -76,6 +76,7 @@ class Attr(StrEnum):
     ESCALATIONS = "tierbus.escalations"
 
     PILOT_CHANGE = "tierbus.pilot.change"
+    PILOT_PASSED = "tierbus.pilot.passed"
 
     QUEUE = "tierbus.queue"
     CONSUMER = "tierbus.consumer"
@@ -130,7 +131,7 @@ EVALUATION_EVENT = "gen_ai.evaluation.result"
 REVIEW = "tierbus.review"
 PROVIDERS = {"google": "gcp.gemini"}
 """Providers of tier files that the GenAI conventions call by another name."""
-PASSED, FAILED = "passed", "failed"
+YES, NO = "yes", "no"
 UNROUTED, REJECTED, ACK, DEAD = "unrouted", "rejected", "ack", "dead"
 CHAT, PLAN, INVOKE_AGENT = "chat", "plan", "invoke_agent"
 
@@ -254,8 +255,8 @@ PILOT_TRIES = Metric(
     "tierbus.pilot.tries",
     "{try}",
     Kind.COUNTER,
-    "Cheap answers of pilots that were judged: passed or failed.",
-    (Attr.CLASS, Attr.VERDICT),
+    "Cheap answers of pilots that were judged, by whether they passed.",
+    (Attr.CLASS, Attr.PILOT_PASSED),
 )
 PILOT_CHANGES = Metric(
     "tierbus.pilot.changes",

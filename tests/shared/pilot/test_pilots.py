@@ -162,7 +162,7 @@ async def test_everything_that_is_held_is_counted_and_told_by_who_wrote_it(kept:
     assert found is not None
     assert (found[0].tries, found[0].sequence, found[0].percent) == (20, place, 50)
     assert changes(told) == [PilotChange.WIDENED]
-    assert process.tally.of(names.PILOT_TRIES, CLASS="sums", VERDICT="passed") == 20
+    assert process.tally.of(names.PILOT_TRIES, CLASS="sums", PILOT_PASSED="yes") == 20
     assert process.tally.of(names.PILOT_CHANGES, CLASS="sums", PILOT_CHANGE="widened") == 1
 
 
