@@ -13,7 +13,7 @@ from tests.shared.telemetry.test_counts import Tally
 from tierbus.bus.pilots import JetPilots
 from tierbus.bus.publish import Publisher
 from tierbus.classes import Classes, ClassRules
-from tierbus.contracts import Message, PilotArm, PilotChange, PilotChanged, PilotOutcome
+from tierbus.contracts import Message, PilotArm, PilotChange, PilotChanged, PilotOutcome, encode
 from tierbus.errors import Conflict
 from tierbus.pilot.pilots import FRESH_S, Pilots
 from tierbus.pilot.progress import pause
@@ -224,6 +224,18 @@ async def test_an_outcome_that_cannot_be_read_keeps_no_other_from_being_counted(
     await publisher.say(outcome(3))
     held = [held.outcome.of_run async for held in store.after("sums", RAMP.id, 0)]
     assert held == [outcome(1).of_run, outcome(3).of_run]
+
+
+async def test_the_first_outcome_of_a_run_stands_and_goes_after_a_month(nc: Client) -> None:
+    """Whatever the stream's deduplication window: the first was said without an id for that."""
+    publisher = Publisher(nc)
+    first = outcome(1, True)
+    await publisher.put(first.subject, encode(first), {})
+    await publisher.say(outcome(1, False), outcome(2))
+    held = [held.outcome async for held in JetPilots(publisher, nc).after("sums", RAMP.id, 0)]
+    assert held == [first, outcome(2)]
+    kept = await nc.jetstream().get_last_msg("PILOT", outcome(2).subject)
+    assert (kept.headers or {})["Nats-TTL"] == f"{30 * 24 * 3600}s"
 
 
 async def test_the_pilot_of_a_class_is_the_one_that_changed_last(nc: Client) -> None:

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from tests.shared.pilot.parts import CANARY, NOW, RAMP, counted, outcome, pilot
 
 from tierbus.contracts import PilotArm, PilotChange, decode, encode
+from tierbus.pilot.evidence import Evidence
 from tierbus.pilot.progress import KEPT_CHANGES, PilotState, count, pause, reset, resume, told
+from tierbus.pilot.rules import PilotRules
 
 
 def kinds(state: PilotState) -> list[PilotChange]:
@@ -149,3 +151,15 @@ def test_a_change_is_told_in_the_same_words_however_often() -> None:
 def test_a_state_survives_being_kept() -> None:
     state = counted(pilot(), [True, False, None] * 10)
     assert PilotState.model_validate_json(encode(state)) == state
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_it_is_rolled_back_at_the_very_try_at_which_the_evidence_reaches_its_level(alpha: float) -> None:
+    rules = PilotRules(target=0.9, alpha=alpha)
+    state, evidence = pilot(rules), Evidence()
+    while not state.rolled_back:
+        passed = state.tries % 3 == 0
+        evidence = evidence.after(passed=passed, target=0.9)
+        state = counted(state, [passed], rules=rules.id)
+        assert state.rolled_back is (evidence.value >= 1 / alpha)
+    assert state.evidence == evidence
