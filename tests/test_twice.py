@@ -16,6 +16,8 @@ from tierbus.contracts import (
     CancelRequested,
     Message,
     Outcome,
+    PilotArm,
+    PilotOutcome,
     PlanRequested,
     Priority,
     QualityDue,
@@ -32,6 +34,9 @@ from tierbus.contracts import (
 )
 from tierbus.executor.app import Executor
 from tierbus.llm.model import Question
+from tierbus.pilot.pilots import Pilots
+from tierbus.pilot.progress import PilotState
+from tierbus.pilot.rules import Mode, PilotRules, RampStep
 from tierbus.planner.app import Planner
 from tierbus.planner.reuse import Reuse
 from tierbus.plans.library import Library
@@ -43,6 +48,7 @@ from tierbus.run import Origin, adopt, advance, begin
 from tierbus.runs import said
 from tierbus.service import Delivery, Service
 from tierbus.testing.memory import MemoryShelves
+from tierbus.testing.pilots import MemoryPilots
 from tierbus.tiers.catalog import ModelSpec
 
 PLAN = {
@@ -86,7 +92,9 @@ class Bench:
         self.planner = Planner(parts.runs, parts.texts, parts.desk, parts.catalog, reuse).service()
         self.executor = Executor(parts.runs, parts.texts, parts.desk, parts.catalog, self._tell).service()
         ladder = Ladder(parts.texts, parts.desk, parts.catalog)
-        self.reviewer = Reviewer(parts.runs, ladder, parts.quality, parts.reuse).service()
+        self.pilots = MemoryPilots()
+        counting = Pilots(self.pilots)
+        self.reviewer = Reviewer(parts.runs, ladder, parts.quality, parts.reuse, counting).service()
 
     async def _tell(self, message: Message) -> None:
         self.told.append(message)
@@ -106,6 +114,7 @@ class Bench:
             {leader: list(waiting) for leader, waiting in self.parts.answers.waiting.items()},
             dict(self.shelves.kept),
             {name: record for name, (record, _) in self.parts.measures.kept.items()},
+            dict(self.pilots.states),
         )
 
 
@@ -209,6 +218,24 @@ async def _batch_due(bench: Bench) -> tuple[Service, Message]:
     return bench.executor, BatchDue(place="small-600000-500", collect=True)
 
 
+async def _pilot(bench: Bench) -> tuple[Service, Message]:
+    rules = PilotRules(mode=Mode.RAMP, steps=(RampStep(percent=10, tries=1), RampStep(percent=100, tries=1)))
+    await bench.pilots.write(PilotState(task_class="sums", rules=rules), 0)
+    outcome = PilotOutcome(
+        task_class="sums",
+        rules=rules.id,
+        generation=1,
+        of_run=RUN,
+        pair=RUN,
+        arm=PilotArm.CANARY,
+        counted=True,
+        passed=True,
+        at=NOW,
+    )
+    bench.pilots.say(outcome, FIRST.sequence)
+    return bench.reviewer, outcome
+
+
 SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "task": _task,
     "task that leads": _task_that_leads,
@@ -225,6 +252,7 @@ SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "timer-due when the leader was cancelled": _due_when_the_leader_was_cancelled,
     "quality-due": _quality,
     "batch-due": _batch_due,
+    "pilot-outcome": _pilot,
 }
 
 

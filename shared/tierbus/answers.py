@@ -4,16 +4,20 @@
 """
 
 import contextlib
+import hashlib
 import json
 import re
 from decimal import Decimal
 from typing import Any
 
 _FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
-_SPACE = re.compile(r"\s+")
-_EDGES = " .!?\"'`*“”"
 _NUMBER = re.compile(r"\$?\s*([+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.\d{1,6})?)")
 _FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+
+SHORT_CHARS = 200
+"""Answers up to this length can be compared word for word."""
+_SPACE = re.compile(r"\s+")
+_EDGES = " .!?\"'`*“”"
 
 
 def parse_json(text: str) -> Any:
@@ -91,11 +95,8 @@ def same(first: str, second: str, pointer: str | None = None) -> bool:
 
 def same_json(first: str, second: str) -> bool:
     """Whether two JSON answers have the same values, apart from the form of their texts."""
-    try:
-        one, other = parse_json(first), parse_json(second)
-    except ValueError:
-        return False
-    return json.dumps(_folded(one), sort_keys=True) == json.dumps(_folded(other), sort_keys=True)
+    one = folded(first, "json")
+    return one is not None and one == folded(second, "json")
 
 
 def _folded(value: object) -> object:
@@ -126,3 +127,21 @@ def broken_schema(schema: dict[str, Any]) -> str | None:
     except SchemaError as error:
         return f"{'/'.join(map(str, error.path)) or 'schema'}: {error.message[:200]}"
     return None
+
+
+def folded(text: str, media: str) -> str | None:
+    """An answer without what is only form; None for JSON that is none."""
+    if media != "json":
+        return comparable(text)
+    try:
+        return json.dumps(_folded(parse_json(text)), sort_keys=True)
+    except ValueError:
+        return None
+
+
+def likeness(text: str, media: str) -> str | None:
+    """The same short word for answers that say the same; None for answers that only a reader can compare."""
+    if media != "json" and len(text.encode()) > SHORT_CHARS:
+        return None
+    plain = folded(text, media)
+    return hashlib.sha256(plain.encode()).hexdigest()[:16] if plain is not None else None

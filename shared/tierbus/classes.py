@@ -16,6 +16,7 @@ from tierbus.batch.rules import BatchRules
 from tierbus.cache.rules import CacheRules
 from tierbus.contracts import TASK_CLASS, Model, explain
 from tierbus.errors import Misconfigured
+from tierbus.pilot.rules import PilotRules
 from tierbus.plans.rules import PlanRules
 from tierbus.quality.rules import WatchRules
 
@@ -31,6 +32,7 @@ class ClassRules(Model):
     watch: WatchRules | None = None
     """A share of its finished tasks is compared with the frontier."""
     batch: BatchRules | None = None
+    pilot: PilotRules | None = None
 
 
 class Classes(Model):

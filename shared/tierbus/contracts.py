@@ -200,6 +200,11 @@ def run_id(tenant: str, task_id: str) -> str:
     return hashlib.sha256(f"{tenant}/{task_id}".encode()).hexdigest()[:32]
 
 
+def class_token(task_class: str) -> str:
+    """A class as one token of a subject: its dots would part it."""
+    return task_class.replace(".", "~")
+
+
 class CancelRequested(Message):
     """Somebody no longer wants a task's result. Published on `tierbus.cancel.<tenant>.<run>`."""
 
@@ -459,6 +464,32 @@ class BatchDue(Message):
         return f"tierbus.batch.due.{self.place}"
 
 
+class PilotArm(StrEnum):
+    """What a pilot does with a task.
+
+    outside: not drawn, so the frontier tier does it. canary: drawn, done the cheap way. shadowed: drawn, the frontier tier does
+    it, and a run beside it tries the cheap way. shadow: that run beside it, which is only judged.
+    """
+
+    OUTSIDE = "outside"
+    CANARY = "canary"
+    SHADOWED = "shadowed"
+    SHADOW = "shadow"
+
+
+class PilotMark(Model):
+    """Which part a run plays in which pilot: `rules` and `generation` name the pilot among all there were of the class.
+
+    `counted` says whether its verdict counts towards the pass rate, `beside` is the run that a shadow runs beside.
+    """
+
+    arm: PilotArm
+    rules: str
+    generation: int = Field(ge=1)
+    counted: bool = True
+    beside: str | None = None
+
+
 class Decision(Model):
     """What the router decided and why. `model` is the first to be asked on the tier; None is the tier's own first."""
 
@@ -469,7 +500,8 @@ class Decision(Model):
     confidence: float = Field(ge=0, le=1)
     cause: str
     scores: dict[str, float] = Field(default_factory=dict)
-    decided_by: Literal["hint", "rules", "scorer", "model", "cache", "policy"] = "rules"
+    decided_by: Literal["hint", "rules", "scorer", "model", "cache", "policy", "pilot"] = "rules"
+    pilot: PilotMark | None = None
 
 
 class Inputs(Model):
@@ -780,6 +812,70 @@ class FeedbackGiven(Message):
         return f"{self.subject}.{self.at:.6f}"
 
 
+class PilotOutcome(Message):
+    """What became of one run of a pilot, on `tierbus.pilot.outcome.<class>.<rules>.<run>.<source>`: once for each source.
+
+    `passed` is None where the cheap answer got no verdict. `likeness` is the same for answers that say the same, None where
+    answers cannot be compared; `pair` is the run that both runs of a shadowed task go by. The run is `of_run`, not `run`:
+    counting it is no part of the run's trace. A cost is None where a call had no known price.
+    """
+
+    kind: ClassVar[str] = "pilot-outcome"
+    pattern: ClassVar[str] = "tierbus.pilot.outcome.{task_class}.{rules}.{of_run}.{source}"
+    task_class: Annotated[str, Field(pattern=TASK_CLASS.pattern)]
+    rules: str
+    generation: int
+    of_run: str
+    pair: str
+    arm: PilotArm
+    source: Literal["review", "feedback", "watch"] = "review"
+    counted: bool
+    passed: bool | None = None
+    cost_nano_usd: int | None = None
+    baseline_nano_usd: int | None = None
+    likeness: str | None = None
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.pilot.outcome.{class_token(self.task_class)}.{self.rules}.{self.of_run}.{self.source}"
+
+
+class PilotChange(StrEnum):
+    """What happens to a pilot."""
+
+    WIDENED = "widened"
+    HELD = "held"
+    ROLLED_BACK = "rolled-back"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RESET = "reset"
+
+
+class PilotChanged(Message):
+    """A pilot was widened, held, rolled back, paused, resumed or reset; `number` counts the changes of its rules.
+
+    `percent` is what it reaches from now on; `tries` and `passes` are what was known then.
+    """
+
+    kind: ClassVar[str] = "pilot-changed"
+    pattern: ClassVar[str] = "tierbus.pilot.change.{task_class}.{rules}.{number}"
+    task_class: Annotated[str, Field(pattern=TASK_CLASS.pattern)]
+    rules: str
+    generation: int
+    number: int
+    change: PilotChange
+    percent: float
+    tries: int
+    passes: int
+    why: str
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.pilot.change.{class_token(self.task_class)}.{self.rules}.{self.number}"
+
+
 class TaskRejected(Message):
     """What was published is not a task that can be done; the reasons name the values."""
 
@@ -855,6 +951,8 @@ MESSAGES: tuple[type[Message], ...] = (
     StepStarted,
     StepReviewed,
     Result,
+    PilotOutcome,
+    PilotChanged,
     TaskRejected,
     QualityDue,
     QualityMeasured,

@@ -43,6 +43,8 @@ EVENT_AGE_S = 72 * 3600.0
 QUALITY_AGE_S = 90 * 24 * 3600.0
 """Measured quality and feedback are kept longer than results: a small difference shows only in many samples."""
 DEAD_AGE_S = 30 * 24 * 3600.0
+PILOT_AGE_S = 30 * 24 * 3600.0
+"""Outcomes and changes of pilots are kept this long; their counts are kept for ever."""
 TENANT_DEPTH = 100_000
 """Tasks one tenant may have waiting per priority; publishing beyond it is refused."""
 

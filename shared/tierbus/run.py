@@ -26,6 +26,7 @@ from tierbus.contracts import (
     Message,
     Model,
     Outcome,
+    PilotArm,
     Plan,
     PlanRequested,
     Priority,
@@ -98,7 +99,7 @@ class Run(Model):
     """All that is known of one task. `status` is None while it runs; `prompt` is None where only a cancel was seen.
 
     `plan_shape` is the shape of a task whose plan may be kept, `plan_tried` the run whose plan was tried for it, and
-    `plan_reused_from` the same where that did; what it saved is an estimate. `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one, and
+    `plan_reused_from` the same where that did; what it saved is an estimate. `shadow` is the decision of a run that is to go on beside it, only to be judged (see `pilot`). `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one, and
     `traced` is False where that one is not sampled.
     """
 
@@ -115,6 +116,7 @@ class Run(Model):
     budget_nano_usd: int | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
     decision: Decision | None = None
+    shadow: Decision | None = None
     planning: bool = False
     repaired: bool = False
     fallback: str | None = None
@@ -147,6 +149,12 @@ class Run(Model):
         """The step nobody waits for: its output is the answer."""
         needed = {need for state in self.steps.values() for need in state.spec.needs}
         return next((state for name, state in self.steps.items() if name not in needed), None)
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether nobody waits for its answer: it is done only to be judged."""
+        mark = self.decision.pilot if self.decision else None
+        return mark is not None and mark.arm is PilotArm.SHADOW
 
     @property
     def cost_nano_usd(self) -> int:
@@ -294,7 +302,7 @@ def _apply(run: Run, state: StepState, judged: Judged, now: float) -> Run:
         case VerdictKind.ACCEPT:
             done = state.model_copy(update={"status": StepStatus.ACCEPTED, "output": judged.output, "ended_at": now})
             return _end_if_answered(_release(_with(run, done), now), now)
-        case VerdictKind.ESCALATE if state.tier.above and state.attempt < limits.ATTEMPTS:
+        case VerdictKind.ESCALATE if state.tier.above and state.attempt < limits.ATTEMPTS and not run.is_shadow:
             climbed = {
                 "attempt": state.attempt + 1,
                 "tier": _higher(state.tier.above, judged.verdict.to),

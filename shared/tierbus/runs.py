@@ -24,6 +24,7 @@ from tierbus.contracts import (
 from tierbus.errors import Conflict, Unavailable
 from tierbus.ledger.book import orphaned
 from tierbus.ledger.closing import close as close_call
+from tierbus.pilot.outcome import outcomes
 from tierbus.result import result_of
 from tierbus.run import Change, Run, close, finish, pending
 from tierbus.stores import Ledger, RunStore
@@ -114,6 +115,15 @@ class Runs:
         self._watch.changed(None, change.run, now)
         return change.run, change.messages
 
+    async def open_beside(self, change: Change) -> list[Message]:
+        """Write a run that goes on beside the one in hand, whose logs and spans stay its own; returns what that run wants said."""
+        try:
+            await self.store.write(change.run, 0)
+        except Conflict:
+            found = await self.store.read(change.run.id)
+            return said(found[0]) if found else []
+        return change.messages
+
     async def commit(
         self, run_id: str, apply: Callable[[Run, float], Change], read: tuple[Run, int] | None = None
     ) -> list[Message]:
@@ -194,7 +204,9 @@ class Runs:
 
 
 def said(run: Run) -> list[Message]:
-    """What a run wants said now: its result and, where its plan may be kept, that it has ended; or all that it waits for."""
+    """What a run wants said now: its result, what that means for a pilot and for a plan that may be kept; or all that it waits for."""
     if run.status is None:
         return pending(run)
-    return [result_of(run), *([PlanJudged(run=run.id)] if run.plan_shape is not None else [])]
+    result = result_of(run)
+    judged = [PlanJudged(run=run.id)] if run.plan_shape is not None else []
+    return [result, *outcomes(result), *judged]

@@ -7,12 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cli.records import DAY, HOUR, NOW, call, rejection, result, step, world
+from tests.plans import decision
 
 from tierbus.cli.report import beginning
 from tierbus.cli.reporting.figures import REASON_CHARS, Bucket, Figures, Period, Share, figures, merged
 from tierbus.cli.reporting.findings import coverage, headline, warnings
 from tierbus.cli.reporting.text import cost, length, places, share, usd
-from tierbus.contracts import NANO, CallRecorded, CallStatus, Outcome, Role, TaskStatus, Tier, run_id, spent
+from tierbus.contracts import (
+    NANO,
+    CallRecorded,
+    CallStatus,
+    Outcome,
+    PilotArm,
+    PilotMark,
+    Role,
+    TaskStatus,
+    Tier,
+    run_id,
+    spent,
+)
 
 DAY_BACK = Period.of(NOW - DAY, NOW)
 WEEK_BACK = Period.of(NOW - 7 * DAY, NOW)
@@ -260,6 +273,19 @@ def test_calls_in_doubt_are_called_out() -> None:
     told = " ".join(warnings(found))
     assert all(word in told for word in ("no known price (mystery)", "1 call was interrupted", "still open", "ledger"))
     assert headline(found).startswith("At least ")
+
+
+def test_a_shadow_is_no_task_and_its_calls_are_its_tasks() -> None:
+    task, shadow = result("t", cost=7, baseline=9), result("t~shadow", cost=2, status=TaskStatus.FAILED, reason="no")
+    mark = PilotMark(arm=PilotArm.SHADOW, rules="0123abcd", generation=1, beside=task.run)
+    shadow = shadow.model_copy(update={"decision": decision().model_copy(update={"pilot": mark})})
+    found = figures([call("t", cost=7), call("t~shadow", cost=2)], [task, shadow], [], DAY_BACK)
+
+    assert (found.tasks, dict(found.ended), found.open_tasks, found.failures) == (1, {TaskStatus.SUCCEEDED: 1}, 0, ())
+    assert (found.spent_nano_usd, found.compared.spent_nano_usd, found.compared.open_nano_usd) == (9, 9, 0)
+    assert found.compared.saving_nano_usd == 0
+    assert [(dear.task, dear.cost_nano_usd) for dear in found.dearest] == [("t", 9)]
+    assert found.doubts.differing_tasks == 0
 
 
 def test_a_result_heard_twice_counts_once() -> None:

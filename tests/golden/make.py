@@ -25,6 +25,10 @@ from tierbus.contracts import (
     Hints,
     Message,
     Outcome,
+    PilotArm,
+    PilotChange,
+    PilotChanged,
+    PilotOutcome,
     PlanJudged,
     PlanRequested,
     Priority,
@@ -54,6 +58,19 @@ from tierbus.result import result_of
 from tierbus.run import advance, begin
 
 FOLDER = Path(__file__).parent
+SINCE = dict.fromkeys(
+    (
+        "batch-timer-set",
+        "batch-due",
+        "quality-due",
+        "quality-measured",
+        "feedback-given",
+        "pilot-outcome",
+        "pilot-changed",
+    ),
+    2,
+)
+"""The schema version that brought a message; the others were there from the first."""
 
 
 def _untimed(result: Result) -> Result:
@@ -134,6 +151,32 @@ def samples() -> list[Message]:
             cost_nano_usd=20_000,
         ),
         _untimed(result_of(run)),
+        PilotOutcome(
+            task_class="invoice.fields",
+            rules="0123abcd",
+            generation=2,
+            of_run=RUN,
+            pair=RUN,
+            arm=PilotArm.CANARY,
+            counted=True,
+            passed=False,
+            cost_nano_usd=20_000,
+            baseline_nano_usd=800_000,
+            likeness="0123456789abcdef",
+            at=NOW,
+        ),
+        PilotChanged(
+            task_class="invoice.fields",
+            rules="0123abcd",
+            generation=2,
+            number=3,
+            change=PilotChange.ROLLED_BACK,
+            percent=0,
+            tries=40,
+            passes=30,
+            why="30 of 40 passed",
+            at=NOW,
+        ),
         TaskRejected(tenant="acme", sequence=7, task="t-1", reasons=("prompt is empty",), at=NOW),
         QualityDue(run=RUN),
         QualityMeasured(

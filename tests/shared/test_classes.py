@@ -5,6 +5,7 @@ import pytest
 from tierbus.batch.rules import BatchRules
 from tierbus.classes import ClassRules, load
 from tierbus.errors import Misconfigured
+from tierbus.pilot.rules import Mode
 from tierbus.plans.rules import PlanRules
 
 
@@ -72,4 +73,19 @@ def test_rules_for_batches_that_contradict_each_other_are_named(tmp_path: Path) 
     path.write_text("classes: {night: {batch: {min_slack_s: 60}}}", encoding="utf-8")
 
     with pytest.raises(Misconfigured, match="min_slack_s 60 is less than max_wait_s 600 and leave_slack_s 1800"):
+        load(str(path))
+
+
+def test_a_class_may_have_a_pilot(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {sums: {pilot: {mode: shadow, percent: 20, tenants: {acme: 5}}}}", encoding="utf-8")
+    rules = load(str(path)).of("sums").pilot
+    assert rules is not None
+    assert (rules.mode, rules.percent, rules.tenants) == (Mode.SHADOW, 20, {"acme": 5})
+
+
+def test_a_pilot_that_does_not_fit_is_refused_with_class_and_value(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {sums: {pilot: {percent: 120}}}", encoding="utf-8")
+    with pytest.raises(Misconfigured, match=r"classes\.sums\.pilot\.percent.*120"):
         load(str(path))

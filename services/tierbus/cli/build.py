@@ -15,6 +15,7 @@ import uvloop
 from tierbus.batch.lot import Entry
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
+from tierbus.bus.pilots import JetPilots
 from tierbus.cache.key import setup_of
 from tierbus.cache.reuse import Sharing
 from tierbus.classes import Classes
@@ -28,6 +29,7 @@ from tierbus.ledger.batch_desk import BatchDesk, Stores
 from tierbus.ledger.desk import Desk
 from tierbus.llm.model import Question
 from tierbus.llm.registry import Connected, Models, connect
+from tierbus.pilot.pilots import Pilots
 from tierbus.planner.app import Planner
 from tierbus.planner.reuse import Reuse
 from tierbus.plans.library import Library
@@ -126,7 +128,8 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         _measure(told.meters, desk, settings)
         if name == "reviewer":
             _measure_watch(told.meters, classes)
-        service = _service(name, bus, runs, desk, catalog, settings, classes, models, told.watch)
+        pilots = Pilots(JetPilots(bus.publisher, bus.nc), classes, told.meters)
+        service = _service(name, bus, runs, desk, catalog, settings, classes, models, pilots, told.watch)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
             service,
@@ -182,6 +185,7 @@ def _service(
     settings: Settings,
     classes: Classes,
     models: Connected,
+    pilots: Pilots,
     watch: Watch,
 ) -> Service:
     match name:
@@ -195,6 +199,7 @@ def _service(
                 join_traces=settings.join_traces,
                 classes=classes,
                 reuse=Sharing(runs, bus.answers, setup_of(catalog)),
+                pilots=pilots,
             ).service()
         case "planner":
             return Planner(runs, bus.texts, desk, catalog, Reuse(Library(bus.shelves, watch), classes)).service()
@@ -205,7 +210,8 @@ def _service(
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
             quality = QualityWatch(runs, bus.texts, desk, catalog, bus.ledger, bus.measures, classes, watch)
-            return Reviewer(runs, Ladder(bus.texts, desk, catalog), quality, Sharing(runs, bus.answers)).service()
+            ladder = Ladder(bus.texts, desk, catalog)
+            return Reviewer(runs, ladder, quality, Sharing(runs, bus.answers), pilots).service()
 
 
 def serve(name: str) -> int:

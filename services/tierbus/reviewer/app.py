@@ -1,14 +1,24 @@
 """Wiring of the reviewer: what it does with each message."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
 from tierbus.cache.reuse import Sharing
-from tierbus.contracts import Message, QualityDue, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
+from tierbus.contracts import (
+    Message,
+    PilotOutcome,
+    QualityDue,
+    StepExecuted,
+    StepReleased,
+    TaskStatus,
+    TimerDue,
+    TimerSet,
+)
 from tierbus.errors import Cancelled
+from tierbus.pilot.pilots import Pilots
 from tierbus.reviewer.ladder import Ladder, Review
 from tierbus.reviewer.quality import QualityWatch
 from tierbus.run import Judged, Run, advance, pending, rearm
@@ -26,12 +36,18 @@ class Reviewer:
     ladder: Ladder
     quality: QualityWatch
     reuse: Sharing | None = None
+    pilots: Pilots = field(default_factory=Pilots)
 
     def service(self) -> Service:
         """The table of what the reviewer hears."""
         return Service(
             name="reviewer",
-            handlers={StepExecuted: self.on_executed, TimerDue: self.on_due, QualityDue: self.quality.on_due},
+            handlers={
+                StepExecuted: self.on_executed,
+                TimerDue: self.on_due,
+                QualityDue: self.quality.on_due,
+                PilotOutcome: self.on_outcome,
+            },
             give_up={StepExecuted: self.give_up, QualityDue: self.quality.give_up},
         )
 
@@ -89,6 +105,10 @@ class Reviewer:
         if gone:
             log.warning("reviewer.said_again", run=run.id, messages=[message.subject for message in gone])
         return [*lost, *await self._rearmed(run)]
+
+    async def on_outcome(self, outcome: PilotOutcome, delivery: Delivery) -> list[Message]:
+        """Count what became of a run of a pilot; what follows from it is said again where it came before."""
+        return await self.pilots.counted(outcome, delivery.sequence)
 
     async def _lost(self, message: Message) -> bool:
         """Whether the bus holds neither this message nor the one that follows from it."""

@@ -4,11 +4,9 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from tierbus.answers import parse_json, same, same_json, schema_errors
+from tierbus.answers import SHORT_CHARS, parse_json, same, same_json, schema_errors
 from tierbus.contracts import Content, Expects, Outcome, ReviewLevel, Tier, Verdict, VerdictKind
 
-SHORT_CHARS = 200
-"""Answers up to this length can be compared word for word."""
 _SPACE = re.compile(r"\s+")
 
 

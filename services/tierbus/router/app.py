@@ -30,12 +30,16 @@ from tierbus.contracts import (
 )
 from tierbus.errors import Rejected, Unavailable
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
+from tierbus.pilot.assign import Routed, Who, concerned
+from tierbus.pilot.assign import route as assign
+from tierbus.pilot.pilots import Pilots
+from tierbus.pilot.shadow import shadow_id, shadow_of
 from tierbus.policy.advisor import Advisor, case
 from tierbus.result import result_of
 from tierbus.router.accept import accept
 from tierbus.router.advice import advised, start
 from tierbus.router.classify import question, read
-from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide
+from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide, holds
 from tierbus.router.signals import Signals, signals
 from tierbus.run import Change, Run, begin
 from tierbus.runs import Runs, said
@@ -56,7 +60,8 @@ class Router:
 
     `scorers` are asked in order between the rules and the small model; `advisor` starts tasks of the classes that its policy
     was trained for; `join_traces` lets a task's trace go on under its caller's instead of linking to it; `classes` says what
-    is allowed with tasks of a class, `reuse` keeps who answers for what.
+    is allowed with tasks of a class, `reuse` keeps who answers for what, `pilots` say which tasks of a class go the cheap way
+    at all.
     """
 
     runs: Runs
@@ -69,6 +74,7 @@ class Router:
     join_traces: bool = False
     classes: Classes = field(default_factory=Classes)
     reuse: Sharing | None = None
+    pilots: Pilots = field(default_factory=Pilots)
 
     def service(self) -> Service:
         """The table of what the router hears."""
@@ -87,11 +93,15 @@ class Router:
         run = run.model_copy(update={"prompt": _content(kept.prompt), "attachments": kept.attachments})
         prompt = await self.texts.read(_content(task.prompt))
         seen = signals(prompt, [item.content.total_bytes for item in task.attachments])
+        fresh = run.model_copy(update={"routed": delivery.leg(time.time())})
         run = await self._shared(task, run, seen)
         change = await self._begun(task, run, seen, prompt, delivery)
         opened, messages = await self.runs.open(change, time.time())
         if opened.following and self.reuse is not None:
             messages = await self.reuse.attend(opened.id)
+        shadow = shadow_of(fresh, opened, time.time())
+        if shadow is not None:
+            messages = [*messages, *await self.runs.open_beside(shadow)]
         if opened.decision is None or (opened.status is not None and opened.cached is None):
             return messages
         routed = TaskRouted(
@@ -119,16 +129,29 @@ class Router:
             run = run.model_copy(update={"routed": delivery.leg(time.time())})
             return Change(run, said(run))
         decision, calls = await self._decide(task, run, seen, prompt, delivery)
+        assigned = await self._assigned(task, run, decision, seen)
         now = time.time()
         decided = run.model_copy(
             update={
-                "decision": decision,
-                "planning": decision.route is Route.PLAN,
+                "decision": assigned.decision,
+                "shadow": assigned.shadow,
+                "planning": assigned.decision.route is Route.PLAN,
                 "calls": calls,
                 "routed": delivery.leg(now),
             }
         )
         return begin(decided, now)
+
+    async def _assigned(self, task: Task, run: Run, decision: Decision, seen: Signals) -> Routed:
+        """What the class's pilot, if it has one, makes of the decision."""
+        hinted = task.hints.tier is not None or task.hints.route is not None
+        fits = holds(seen, Tier.FRONTIER, self.catalog)
+        if not concerned(decision, hinted=hinted, frontier_fits=fits):
+            return Routed(decision)
+        state = await self.pilots.of(task.task_class)
+        if state is None:
+            return Routed(decision)
+        return assign(decision, Who(task.task_class, run.tenant, run.task, run.id), state)
 
     async def _decide(
         self, task: Task, run: Run, seen: Signals, prompt: str, delivery: Delivery
@@ -209,13 +232,20 @@ class Router:
         """End a run early; a task that was not routed yet is cancelled before it begins."""
         found = await self.runs.store.read(request.run)
         if found is not None:
-            return await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)
+            beside = await self._close_shadow(found[0], request.reason)
+            return [*beside, *await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)]
         now = time.time()
         calls = await self.runs.settle(request.run)
         stone, messages = await self.runs.open(Change(_tombstone(request, calls, now), []), now)
         if stone.status is None:
             raise Unavailable(f"run {request.run!r} was opened while it was being cancelled", delay_s=0.1)
         return messages or [result_of(stone)]
+
+    async def _close_shadow(self, run: Run, reason: str) -> list[Message]:
+        """Nobody waits for a cancelled task, so its shadow need not go on; it is closed where there is one."""
+        if run.shadow is None or await self.runs.store.read(shadow_id(run)) is None:
+            return []
+        return await self.runs.close(shadow_id(run), TaskStatus.CANCELLED, reason)
 
 
 def refused(delivery: Delivery, data: bytes, error: Exception) -> list[Message]:

@@ -185,6 +185,11 @@ def _fits(tokens: int, tier: Tier, catalog: Catalog) -> bool:
     return any(tokens + OUTPUT_TOKENS <= spec.context_window for spec in catalog.tiers[tier])
 
 
+def holds(seen: Signals, tier: Tier, catalog: Catalog) -> bool:
+    """Whether a tier holds the whole task in one piece."""
+    return _fits(seen.total_tokens, tier, catalog)
+
+
 def _fits_somewhere(tokens: int, catalog: Catalog) -> bool:
     return any(_fits(tokens, tier, catalog) for tier in Tier)
 

@@ -10,6 +10,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
+from tierbus import limits
 from tierbus.bus.topology import CLOSING_SUBJECT
 from tierbus.contracts import (
     BatchDue,
@@ -17,6 +18,8 @@ from tierbus.contracts import (
     CallRecorded,
     DeadLettered,
     Message,
+    PilotChanged,
+    PilotOutcome,
     Result,
     StepReviewed,
     StepStarted,
@@ -68,7 +71,9 @@ class Publisher:
         if isinstance(message, _PROGRESS):
             await self._nc.publish(message.subject, encode(message), headers={MSG_ID: message.key})
         elif isinstance(message, Result):
-            await self._say_once(message)
+            await self._say_once(message, headers(message))
+        elif isinstance(message, PilotOutcome | PilotChanged):
+            await self._say_once(message, {TTL: f"{int(limits.PILOT_AGE_S)}s"})
         elif isinstance(message, TimerSet):
             due = TimerDue(run=message.run)
             await self.put(message.subject, encode(due), _schedule(message.key, message.due_at, due.subject))
@@ -93,10 +98,10 @@ class Publisher:
         with contextlib.suppress(Conflict):
             await self.put(timer.subject, encode(due), {**headers, EXPECT_LAST: "0"})
 
-    async def _say_once(self, message: Message) -> None:
-        """The first one stands for ever; a later one is dropped by the server."""
+    async def _say_once(self, message: Message, more: dict[str, str]) -> None:
+        """The first one stands as long as it is kept; a later one is dropped by the server."""
         try:
-            await self.put(message.subject, encode(message), {EXPECT_LAST: "0", **headers(message)})
+            await self.put(message.subject, encode(message), {EXPECT_LAST: "0", **more})
         except Conflict:
             return
 

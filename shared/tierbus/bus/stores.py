@@ -35,7 +35,7 @@ from tierbus.quality.cap import Taken
 from tierbus.run import Run
 from tierbus.stores import Output
 
-_NO_MESSAGE = 10037
+NO_MESSAGE = 10037
 _READ_AT_ONCE = 100
 
 
@@ -47,7 +47,7 @@ async def last(publisher: Publisher, stream: str, subject: str) -> tuple[bytes, 
     if error is None:
         message = answer["message"]
         return base64.b64decode(message.get("data") or b""), int(message["seq"])
-    if error.get("err_code") == _NO_MESSAGE:
+    if error.get("err_code") == NO_MESSAGE:
         return None
     raise Unavailable(f"{stream} did not give the last of {subject}: {error.get('description')}")
 

@@ -9,6 +9,7 @@ from tierbus.contracts import (
     BatchDue,
     CancelRequested,
     Message,
+    PilotOutcome,
     PlanJudged,
     PlanRequested,
     Priority,
@@ -33,6 +34,7 @@ TASKS, WORK, EVENTS, OUTPUTS, LEDGER, QUALITY, DEAD = (
 )
 CACHE = "CACHE"
 SHELVES = "SHELVES"
+PILOT = "PILOT"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
 ITEM_SUBJECT = "tierbus.batch.item.{lane}.{run}.{step}.{attempt}"
@@ -41,6 +43,7 @@ OUTPUT_SUBJECT = "tierbus.output.{slot}"
 LEAD_SUBJECT = "tierbus.cache.{tenant}.{key}"
 FOLLOW_SUBJECT = "tierbus.follow.{leader}.{follower}"
 SHELF_SUBJECT = "tierbus.shelf.{tenant}.{shape}"
+PILOT_SUBJECT = "tierbus.pilot.state.{task_class}.{rules}"
 CLOSING_SUBJECT = "tierbus.ctl.closing.{run}"
 
 
@@ -133,6 +136,14 @@ STREAMS: tuple[Stream, ...] = (
         max_msgs_per_subject=1,
         max_age=int(limits.QUALITY_AGE_S) * NANOS,
     ),
+    _stream(
+        PILOT,
+        "tierbus.pilot.>",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
+    ),
     _stream(DEAD, "tierbus.dead.*.*", retention="limits", max_age=int(limits.DEAD_AGE_S) * NANOS),
 )
 
@@ -162,6 +173,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
     Consumer("reviewer-watch", WORK, "tierbus.watch.*", "reviewer", QualityDue, _LANES[Priority.LOW]),
+    Consumer("reviewer-pilot", PILOT, "tierbus.pilot.outcome.>", "reviewer", PilotOutcome, 0.25),
 )
 
 

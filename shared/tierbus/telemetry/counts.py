@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tierbus.contracts import NANO, Attempt, CallRecorded, QualityMeasured, Result, Usage
+from tierbus.contracts import NANO, Attempt, CallRecorded, PilotArm, QualityMeasured, Result, Usage
 from tierbus.run import Run
 from tierbus.telemetry import names
 from tierbus.telemetry.names import Attr
@@ -61,7 +61,9 @@ def of_change(meters: Meters, before: Run | None, after: Run) -> None:
 
 
 def of_end(meters: Meters, result: Result) -> None:
-    """A task that ended."""
+    """A task that ended; a shadow is nobody's task, and what it costs is counted with its pilot."""
+    if result.decision and result.decision.pilot and result.decision.pilot.arm is PilotArm.SHADOW:
+        return
     outcome = {Attr.OUTCOME: result.status.value}
     ended = {**outcome, Attr.ROUTE: result.decision.route.value if result.decision else names.UNROUTED}
     meters.add(names.TASKS, 1, {**ended, Attr.TENANT: result.tenant})

@@ -161,6 +161,8 @@ class Handling:
         """What a message said in it carries, so that who hears it knows where it hangs: on its step, or on the task."""
         if self.run is None or self.trace_id is None or not self.traced:
             return {}
+        if _field(message, "run") not in (None, self.run.id):
+            return {}  # of a run beside it, which has a trace of its own
         step = _field(message, "step")
         parent = context.step_span(self.run.id, step) if step else context.root_span(self.run.id)
         return {

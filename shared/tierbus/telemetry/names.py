@@ -79,6 +79,9 @@ class Attr(StrEnum):
     INTERRUPTED = "tierbus.llm.interrupted_calls"
     ESCALATIONS = "tierbus.escalations"
 
+    PILOT_CHANGE = "tierbus.pilot.change"
+    PILOT_PASSED = "tierbus.pilot.passed"
+
     QUEUE = "tierbus.queue"
     CONSUMER = "tierbus.consumer"
     FATE = "tierbus.message.fate"
@@ -133,6 +136,7 @@ EVALUATION_EVENT = "gen_ai.evaluation.result"
 REVIEW = "tierbus.review"
 PROVIDERS = {"google": "gcp.gemini"}
 """Providers of tier files that the GenAI conventions call by another name."""
+YES, NO = "yes", "no"
 UNROUTED, REJECTED, ACK, DEAD = "unrouted", "rejected", "ack", "dead"
 CHAT, PLAN, INVOKE_AGENT = "chat", "plan", "invoke_agent"
 
@@ -294,6 +298,27 @@ QUALITY_CAP = Metric(
     "What the quality watch may spend on the tasks of a day.",
     (Attr.CLASS,),
 )
+PILOT_TRIES = Metric(
+    "tierbus.pilot.tries",
+    "{try}",
+    Kind.COUNTER,
+    "Cheap answers of pilots that were judged, by whether they passed.",
+    (Attr.CLASS, Attr.PILOT_PASSED),
+)
+PILOT_CHANGES = Metric(
+    "tierbus.pilot.changes",
+    "{change}",
+    Kind.COUNTER,
+    "What happened to pilots: widened, held, rolled-back. What an operator does by hand is not counted.",
+    (Attr.CLASS, Attr.PILOT_CHANGE),
+)
+PILOT_OVERHEAD = Metric(
+    "tierbus.pilot.overhead.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "Dollars of shadows: runs that are only judged. They are in the spend too.",
+    (Attr.CLASS,),
+)
 BUDGET_LIMIT = Metric(
     "tierbus.budget.limit.usd",
     "{USD}",
@@ -332,6 +357,9 @@ METRICS: tuple[Metric, ...] = (
     QUALITY_FRONTIER_COST,
     QUALITY_COST,
     QUALITY_CAP,
+    PILOT_TRIES,
+    PILOT_CHANGES,
+    PILOT_OVERHEAD,
     BUDGET_LIMIT,
 )
 """Everything that is measured; a test holds dashboards and alert rules against it."""

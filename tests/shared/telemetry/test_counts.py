@@ -18,6 +18,8 @@ from tierbus.contracts import (
     Baseline,
     CallStatus,
     Comparison,
+    PilotArm,
+    PilotMark,
     Plan,
     QualityMeasured,
     Route,
@@ -227,6 +229,16 @@ def test_a_task_that_was_never_routed_is_counted_as_such_and_its_time_is_not_neg
 
     assert tally.of(names.TASKS, ROUTE="unrouted") == 1
     assert [value for name, value, _ in tally.values if name == names.TASK_DURATION.name] == [0.0]
+
+
+def test_a_shadow_is_nobodys_task() -> None:
+    tally = Tally()
+    result = result_of(ended_run())
+    assert result.decision is not None
+    mark = PilotMark(arm=PilotArm.SHADOW, rules="0123abcd", generation=1)
+    counts.of_end(tally, result.model_copy(update={"decision": result.decision.model_copy(update={"pilot": mark})}))
+
+    assert (tally.sums, tally.values) == ({}, [])
 
 
 @settings(max_examples=60, deadline=None)

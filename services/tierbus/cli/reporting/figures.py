@@ -238,28 +238,38 @@ class Figures(Model):
 
 
 class _Book:
-    """The records of a period, sorted by run once. `of_run` are the calls made for a task; the watch's are none of them."""
+    """The records of a period, sorted by run once.
+
+    `of_run` are the calls made for a task, those of its pilot's shadow with them; the watch's are none of them, and a
+    shadow's result is none.
+    """
 
     def __init__(self, calls: Iterable[CallRecorded], results: Iterable[Result], period: Period) -> None:
         self.period = period
         self.of_run: defaultdict[str, list[CallRecorded]] = defaultdict(list)
+        told = list(results)
+        beside = {result.run: task for result in told if (task := _beside(result)) is not None}
         self.watch: list[CallRecorded] = []
         for call in calls:
             if call.started_at > period.until:
                 continue
             if call.role is not Role.WATCH:
-                self.of_run[call.run].append(call)
+                self.of_run[beside.get(call.run, call.run)].append(call)
             elif call.started_at >= period.since:
                 self.watch.append(call)
         self.own = [call for mine in self.of_run.values() for call in mine if call.started_at >= period.since]
         self.calls = [*self.own, *self.watch]
-        kept = {result.run: result for result in results if period.results_from <= result.at <= period.until}
+        ended = [result for result in told if result.run not in beside]
+        kept = {result.run: result for result in ended if period.results_from <= result.at <= period.until}
         self.results = dict(sorted(kept.items(), key=lambda item: item[1].at))
 
     @cached_property
     def runs(self) -> list[str]:
         """Runs with a call or a result in the period."""
-        return list(dict.fromkeys([*(call.run for call in self.own), *self.results]))
+        return list(dict.fromkeys([*(run for run in self.of_run if self._spent_in_period(run)), *self.results]))
+
+    def _spent_in_period(self, run: str) -> bool:
+        return any(call.started_at >= self.period.since for call in self.of_run[run])
 
     @cached_property
     def without_result(self) -> "_WithoutResult":
@@ -274,13 +284,23 @@ class _Book:
     def compared_calls(self) -> list[CallRecorded]:
         """Every call of an ended task, every recent call of a task that has no result, and every recent one of the watch."""
         ended = [call for run in self.results for call in self.of_run.get(run, ())]
-        others = [call for call in self.own if call.run not in self.results and self._recent(call)]
-        return [*ended, *others, *self.recent_watch]
+        others = [run for run in self.of_run if run not in self.results]
+        alone = [call for run in others for call in self.of_run[run] if self._counts_alone(call)]
+        return [*ended, *alone, *self.recent_watch]
 
     @property
     def recent_watch(self) -> list[CallRecorded]:
         """What the quality watch asked where results are kept."""
         return [call for call in self.watch if self._recent(call)]
+
+    def _counts_alone(self, call: CallRecorded) -> bool:
+        return call.started_at >= self.period.since and self._recent(call)
+
+
+def _beside(result: Result) -> str | None:
+    """The task's run that a shadow runs beside; None for a task."""
+    mark = result.decision.pilot if result.decision else None
+    return mark.beside if mark else None
 
 
 class _WithoutResult(NamedTuple):
@@ -557,7 +577,10 @@ def _doubts(book: _Book) -> Doubts:
     unpriced = [call for call in book.calls if call.cost_nano_usd is None]
     interrupted = [call for call in book.calls if call.status is CallStatus.INTERRUPTED]
     still = [call for call in book.calls if call.status is CallStatus.STARTED]
-    gaps = [result.cost_nano_usd - spent(book.of_run.get(run, ())) for run, result in book.results.items()]
+    gaps = [
+        result.cost_nano_usd - spent(call for call in book.of_run.get(run, ()) if call.run == run)
+        for run, result in book.results.items()
+    ]
     return Doubts(
         unpriced=len(unpriced),
         unpriced_models=tuple(sorted({call.model for call in unpriced})),

@@ -71,6 +71,8 @@ class Answer(Model):
     latency_s: float | None = Field(default=None, ge=0)
     """Replaces the time that the tier would take."""
     stop: Stop = "done"
+    after: int = Field(default=0, ge=0)
+    """Speaks only when so many requests that fit have passed: a model that gets worse, or better, in the middle."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "Answer":
@@ -272,12 +274,13 @@ def fits(when: When, request: Request) -> bool:
 
 
 class Book:
-    """All scenarios, and how often each of their faults has struck."""
+    """All scenarios, how often each of their faults has struck, and how many requests passed a rule that waits."""
 
     def __init__(self, scenarios: Sequence[Scenario]) -> None:
         self.scenarios = list(scenarios)
         self._marks = [(mark, scenario) for scenario in scenarios for mark in scenario.marks()]
         self._struck: dict[tuple[str, int], int] = {}
+        self._passed: dict[tuple[str, int], int] = {}
 
     def find(self, request: Request) -> Scenario | None:
         """The scenario that a request belongs to: the first with a mark in the text."""
@@ -301,11 +304,20 @@ class Book:
 
     def answer(self, scenario: Scenario | None, request: Request) -> Said:
         """What is said: the first rule that fits, or something plausible for the role."""
-        for answer in scenario.answers if scenario else ():
-            if fits(answer.when, request):
+        name, answers = (scenario.name, scenario.answers) if scenario else ("", ())
+        for place, answer in enumerate(answers):
+            if fits(answer.when, request) and (not answer.after or self._is_due((name, place), answer)):
                 return answer.said
         return Said(unscripted(request.role, request.asked, request.json_schema))
 
+    def _is_due(self, key: tuple[str, int], answer: Answer) -> bool:
+        passed = self._passed.get(key, 0)
+        if passed >= answer.after:
+            return True
+        self._passed[key] = passed + 1
+        return False
+
     def forget(self) -> None:
-        """Begin to count faults anew."""
+        """Begin to count faults and requests anew."""
         self._struck.clear()
+        self._passed.clear()

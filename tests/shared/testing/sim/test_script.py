@@ -178,6 +178,19 @@ def test_a_fault_that_always_strikes_never_tires() -> None:
     assert all(book.fault(scenario, _asked()) for _ in range(20))
 
 
+def test_a_rule_that_waits_speaks_after_so_many_requests_that_fit_and_then_always() -> None:
+    waits = TWO.replace(
+        "    text: Rye.", "    text: Mould.\n    after: 2\n  - when: {role: executor, step: answer}\n    text: Rye."
+    )
+    book = Book([parse("bread.yaml", waits)])
+    [scenario] = book.scenarios
+    assert [book.answer(scenario, _asked()).text[:3] for _ in range(2)] == ["Rye"] * 2
+    assert book.answer(scenario, _asked(tier=Tier.MID)).text[:3] == "Rye"
+    assert [book.answer(scenario, _asked()).text[:5] for _ in range(2)] == ["Mould"] * 2
+    book.forget()
+    assert book.answer(scenario, _asked()).text[:3] == "Rye"
+
+
 def test_forgotten_faults_begin_anew() -> None:
     book, scenario = Book([_scenario()]), _scenario()
     book.fault(scenario, _asked())
