@@ -395,11 +395,6 @@ def write(name: str, folder: Path, rows: int = ROWS) -> Path:
     return path
 
 
-def text(name: str, rows: int, folder: Path) -> str:
-    """A small log's text."""
-    return write(name, folder, rows).read_text(encoding="utf-8")
-
-
 if __name__ == "__main__":
     target, number = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else ROWS
     target.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The command `audit`, its terminal output and its page."""
 
+import gzip
 import io
 import json
 import re
@@ -115,6 +116,17 @@ def test_a_file_that_cannot_be_read_is_exit_code_1_and_stops_nothing(tmp_path: P
     assert done.exit_code == 1
     assert "b.jsonl: the file is binary" in done.stdout
     assert "on 1 call" in done.stdout
+
+
+def test_a_file_that_breaks_off_is_exit_code_1_though_it_held_calls(tmp_path: Path) -> None:
+    log = tmp_path / "a.jsonl.gz"
+    log.write_bytes(gzip.compress(b"".join(f'{GOOD[:-1]}, "n": {n}}}\n'.encode() for n in range(20_000)))[:-40])
+
+    done = CliRunner().invoke(app, ["audit", str(log)])
+
+    assert done.exit_code == 1
+    assert "gzip data are broken" in done.stdout
+    assert re.search(r"on [\d,]+ calls", done.stdout)
 
 
 def test_without_any_call_the_exit_code_is_3_and_the_reasons_stand_above(tmp_path: Path) -> None:

@@ -247,6 +247,20 @@ def test_a_file_that_cannot_be_read_says_why_and_does_not_stop_the_others(
     assert (found.files[1].calls, found.files[1].trouble) == (1, "")
 
 
+@pytest.mark.parametrize(
+    ("part", "deeper"),
+    [
+        (b'[{"a": {"b": [', 4),
+        (b'"}}]", {', 1),
+        (b'{"a": "\\"{{", "b": 1}', 0),
+        (b'{"a": "x\\\\", "b": {', 2),
+        (b"}]}", -3),
+    ],
+)
+def test_brackets_in_texts_do_not_count_for_the_depth(part: bytes, deeper: int) -> None:
+    assert pieces._deeper(part) == deeper
+
+
 def test_a_row_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "MOST_BYTES", 10_000)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 4_000)

@@ -54,6 +54,15 @@ def test_a_long_request_costs_what_the_step_says() -> None:
     assert long.input == 5 * short.input
 
 
+@pytest.mark.parametrize("size", [99_999, 100_000, 100_001, 400_000])
+def test_a_logged_call_costs_its_list_price_on_either_side_of_the_step(size: int) -> None:
+    haiku = load("default").tiers[Tier.SMALL][0]
+    made = tally(Call(model=haiku.id, input=size, output=100, at=NOW))
+
+    [sums] = made.cells.values()
+    assert sums.cost_nano_usd == price(haiku, Usage(input=size, output=100), NOW).nano_usd
+
+
 @pytest.mark.parametrize(
     ("model", "provider", "name"),
     [
