@@ -2,8 +2,8 @@ import random
 from dataclasses import replace
 
 import pytest
-
 from tests.shared.policy.made import MODELS, Tasks, moves, share, tasks, taught
+
 from tierbus.policy.guard import LOSS_RATE, LOSS_START
 from tierbus.policy.learned import Learned, Rate
 from tierbus.policy.moves import Ask, Case, Seen, Take

@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.shared.policy.made import MODELS, moves, tasks, taught
+
 from tierbus.errors import Misconfigured
 from tierbus.policy.learned import Rate
 from tierbus.policy.store import Made, add, dump, fingerprint, load, parse, roll_back, save, stored, versions
