@@ -204,9 +204,9 @@ def final(seen: Seen) -> str:
     made = calls.parse(seen.text)
     if made is not None:
         return calls.canonical(made)
-    *_, marked = (None, *_FINAL.finditer(seen.text))
-    if marked is not None:
-        return (marked.group(1) or marked.group(2)).strip().strip('"')
+    marked = list(_FINAL.finditer(seen.text))
+    if marked:
+        return (marked[-1].group(1) or marked[-1].group(2)).strip().strip('"')
     return seen.text.strip()
 
 

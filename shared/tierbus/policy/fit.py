@@ -22,13 +22,13 @@ Bools = npt.NDArray[np.bool_]
 
 LABELS = 300
 """Labelled tasks that a class needs; with fewer, learned thresholds lose points and two cheap answers that agree do not."""
-SMALL = 700
-"""Below so many labels the margin is wider."""
-Z_SMALL = 1.0
 Z = 0.75
-"""Standard errors that are kept as a margin, below `SMALL` labels and from there on."""
-TRUST = 1.0
-"""Share of what was observed in the estimate of quality; the rest is what the models expect."""
+"""Standard errors of the difference that are kept as a margin; with it and the walk of `search`, re-splits of recorded
+answers held the target on average."""
+SMALL = 700
+"""Below so many labels the models' own expectations are too rosy to count."""
+TRUST = 0.75
+"""Share of what was observed in the estimate of quality from there on; the rest is what the models expect."""
 STRENGTH = 0.02
 """Inverse strength of the penalty on weights (scikit-learn's C), of standardised features."""
 AGREE_WEIGHT = 3.0
@@ -43,7 +43,7 @@ _STRANGE_SLACK = 2.0
 class Aim:
     """What a user asks for: points of accuracy that may be lost (.01 is one), the margin in standard errors, the fold seed.
 
-    `z` None is the measured default: wider for classes with few labels.
+    `z` None is the measured default.
     """
 
     target: float = 0.01
@@ -115,9 +115,8 @@ def _usable(seens: list[tuple[Seen, ...]]) -> Bools:
 def _course(outlook: Outlook, aim: Aim) -> Found | None:
     if not outlook.usd[:, -1].sum() > 0:
         return None
-    small = len(outlook.usd) < SMALL
-    z = aim.z if aim.z is not None else Z_SMALL if small else Z
-    return search(outlook, aim.target, z, TRUST)
+    z = aim.z if aim.z is not None else Z
+    return search(outlook, aim.target, z, 1.0 if len(outlook.usd) < SMALL else TRUST)
 
 
 def _stage(

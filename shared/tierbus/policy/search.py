@@ -17,8 +17,9 @@ from tierbus.policy.choose import Course, Curve
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-WORTHS = np.geomspace(300, 0.3, 40)
-"""Values of one right answer more, in strong calls, from the safest."""
+WORTHS = np.geomspace(300, 4, 40)
+"""Values of one right answer more, in strong calls, from the safest. A right answer is never worth less than four strong
+calls: below that little is saved, and what looks equal in training is luck."""
 _BINS = 8
 
 
