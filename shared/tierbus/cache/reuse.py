@@ -5,6 +5,11 @@ its own state, so nothing must be written when it ends, and nobody can die betwe
 compare-and-set before the run is opened: of two that ask the same at once, one leads. A run that waits is a run with a
 timer; it also leaves a mark, by which whoever ends the leader wakes it. The mark is written before the leader is looked
 at again, so either the ender sees the mark or the waiting run sees the end.
+
+Limits: where whoever ended the leader died before it woke the others and its message never comes again, or the leader was
+cancelled before it was opened, a waiting run learns of it from its timer, after `limits.FOLLOW_S`. A leader without a state
+is waited for `limits.LEAD_OPENED_S`. Marks last `limits.RUN_LIFETIME_S`; a run that waits longer has its timer alone. A
+leader's end wakes at most 100,000 runs. A task never waits for one of a lower priority, so it may be paid for twice.
 """
 
 import time
