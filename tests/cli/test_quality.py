@@ -114,12 +114,14 @@ async def test_quality_shows_comparisons_and_feedback_of_the_period_by_class(nc:
     said = FeedbackGiven(run="f" * 32, tenant="acme", task="t", task_class="talk", score=0.5, at=now)
     await publisher.say(said)
     shown = tierbus("quality", "--since", "1d", url=nats_url)
+    days = tierbus("quality", "--since", "1d", "--by-day", url=nats_url)
     mine = json.loads(tierbus("quality", "--since", "1d", "--tenant", "acme", "--json", url=nats_url).stdout)
 
     assert shown.returncode == 0, shown.stderr
     assert "−90.0 %" in shown.stdout
     assert "+80.0 %" in shown.stdout
     assert "[sums]" in shown.stdout
+    assert (day_of(now - 60) in days.stdout, "letters" in days.stdout) == (True, False)
     assert [(one["task_class"], one["measured"]["n"], one["feedback"]["n"]) for one in mine["classes"]] == [
         ("letters", 10, 0),
         ("talk", 0, 1),

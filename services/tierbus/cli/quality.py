@@ -102,6 +102,7 @@ async def _class_of(bus: Client, tenant: str, identity: str) -> str | None:
 def quality(
     since: Annotated[str, typer.Option("--since", help="12h, 7d, or an ISO date (UTC without a zone).")] = "7d",
     tenant: Annotated[str, typer.Option("--tenant", "-t", help="Only this tenant.")] = "*",
+    by_day: Annotated[bool, typer.Option("--by-day", help="One row a day (UTC) instead of one a class.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show how answers compare with the frontier's own, what was truly saved, and what feedback says, by class."""
@@ -118,7 +119,7 @@ def quality(
     elif found.empty:
         print(f"nothing was compared and nobody gave feedback since {since}; `watch` rules stand in TIERBUS_CLASSES")
     else:
-        out.print(watched(found))
+        out.print(watched(found, by_day=by_day))
         for line in watch_findings(found):
             out.print(line, soft_wrap=True, markup=False)
 

@@ -10,7 +10,7 @@ from tierbus.cli.reporting.figures import Figures, Reason, Share, merged
 from tierbus.cli.reporting.findings import bound, coverage, headline, warnings
 from tierbus.cli.reporting.text import UNKNOWN, cost, count, interval, places, share, span, usd
 from tierbus.contracts import Tier
-from tierbus.quality.measure import ClassQuality, Quality
+from tierbus.quality.measure import ClassQuality, Day, Quality
 
 _MOST_ROWS = 8
 
@@ -40,25 +40,29 @@ def show(figures: Figures, console: Console, note: str | None = None) -> None:
     console.print(escape(f"Baseline: {figures.compared.method}."), soft_wrap=True)
 
 
-def watched(quality: Quality) -> Table:
-    """What the quality watch found, one row a class, and all together where there are several."""
+def watched(quality: Quality, *, by_day: bool = False) -> Table:
+    """What the quality watch found, one row a class or a day (UTC), and all together where there are several."""
     table = Table(
         title="Quality watch: against the frontier's own answer, with 95 % intervals",
         title_justify="left",
         box=box.SIMPLE,
         pad_edge=False,
     )
-    table.add_column("class", overflow="fold")
+    table.add_column("day" if by_day else "class", overflow="fold")
     for column in ("compared", "better/tie/worse", "quality", "true saving", "watch cost", "feedback"):
         table.add_column(column, justify="right", no_wrap=True)
-    several = len(quality.classes) > 1
-    for one in (*quality.classes, *((quality.all,) if several and quality.all else ())):
-        name = "all" if one is quality.all else escape(one.task_class)
-        table.add_row(name, *_watched(one), style="bold" if one is quality.all else None)
+    if quality.all is None:
+        return table
+    classes = [(one.task_class, one) for one in quality.classes]
+    rows: list[tuple[str, ClassQuality | Day]] = [(one.day, one) for one in quality.all.days] if by_day else [*classes]
+    for name, one in rows:
+        table.add_row(escape(name), *_watched(one))
+    if len(rows) > 1:
+        table.add_row("all", *_watched(quality.all), style="bold")
     return table
 
 
-def _watched(one: ClassQuality) -> tuple[str, ...]:
+def _watched(one: ClassQuality | Day) -> tuple[str, ...]:
     found = one.measured
     said = f"{100 * one.feedback.score.value:.0f} % of {one.feedback.n:,}" if one.feedback.score else UNKNOWN
     return (

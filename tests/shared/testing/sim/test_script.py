@@ -259,6 +259,7 @@ def test_the_services_own_schemas_have_an_instance(package: str, file: str) -> N
         (Role.PLANNER, "tierbus.planner", "plan.schema.json"),
         (Role.REVIEWER, "tierbus.reviewer", "review.schema.json"),
         (Role.ROUTER, "tierbus.router", "classify.schema.json"),
+        (Role.WATCH, "tierbus.reviewer", "judge.schema.json"),
     ],
 )
 def test_what_nobody_scripted_fits_the_role(role: Role, package: str, file: str) -> None:
