@@ -173,7 +173,8 @@ class Learned:
         return again
 
     def prepare(self, cases: Sequence[Case], seens: Sequence[tuple[Seen, ...]]) -> None:
-        """Work out all models' gains for tasks that will be played, and keep them by case id."""
+        """Work out all models' gains for tasks that will be played, and keep them by case id instead of those kept before."""
+        kept: dict[tuple[str, str], Gain] = {}
         for case, answers in zip(cases, seens, strict=True):
             lesson = self.lessons.get(case.task_class)
             for name in lesson.stages if lesson is not None else ():
@@ -181,7 +182,8 @@ class Learned:
                 for first in range(self._strong) if not places else places[:1]:
                     gain = self._gain(case, tuple(answers[place] for place in places), first)
                     if gain is not None:
-                        self._kept[case.id, _key(name, first)] = gain
+                        kept[case.id, _key(name, first)] = gain
+        self._kept = kept
 
     def score(self, case: Case, seen: tuple[Seen, ...]) -> float | None:
         """What a strong call is expected to add to the first place's answer, or to those seen; None for unknown classes."""
