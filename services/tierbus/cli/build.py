@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -33,6 +34,8 @@ from tierbus.pilot.pilots import Pilots
 from tierbus.planner.app import Planner
 from tierbus.planner.reuse import Reuse
 from tierbus.plans.library import Library
+from tierbus.policy.advisor import Advisor
+from tierbus.policy.store import load as load_policy
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
@@ -114,6 +117,8 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
     catalog = load(settings.tiers)
     classes = load_classes(settings.classes)
 
+    advisor = Advisor.of(load_policy(Path(settings.policy)), catalog) if settings.policy else None
+
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
         models = connect(catalog, sim_url=settings.sim_url, environ=os.environ)
@@ -129,7 +134,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         if name == "reviewer":
             _measure_watch(told.meters, classes)
         pilots = Pilots(JetPilots(bus.publisher, bus.nc), classes, told.meters)
-        service = _service(name, bus, runs, desk, catalog, settings, classes, models, pilots, told.watch)
+        service = _service(name, bus, runs, desk, catalog, settings, classes, models, pilots, advisor, told.watch)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
             service,
@@ -186,6 +191,7 @@ def _service(
     classes: Classes,
     models: Connected,
     pilots: Pilots,
+    advisor: Advisor | None,
     watch: Watch,
 ) -> Service:
     match name:
@@ -200,6 +206,7 @@ def _service(
                 classes=classes,
                 reuse=Sharing(runs, bus.answers, setup_of(catalog)),
                 pilots=pilots,
+                advisor=advisor,
             ).service()
         case "planner":
             return Planner(runs, bus.texts, desk, catalog, Reuse(Library(bus.shelves, watch), classes)).service()
@@ -210,7 +217,7 @@ def _service(
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
             quality = QualityWatch(runs, bus.texts, desk, catalog, bus.ledger, bus.measures, classes, watch)
-            ladder = Ladder(bus.texts, desk, catalog)
+            ladder = Ladder(bus.texts, desk, catalog, advisor)
             return Reviewer(runs, ladder, quality, Sharing(runs, bus.answers), pilots).service()
 
 

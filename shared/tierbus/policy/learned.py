@@ -116,6 +116,11 @@ class Learned:
         self._used: dict[str, Ledger] = {}
         self._kept: dict[tuple[str, str], Gain] = {}
 
+    def covers(self, task_class: str) -> bool:
+        """Whether it was fitted on tasks of this class; others are left to the rules of whoever asks."""
+        lesson = self.lessons.get(task_class)
+        return lesson is not None and bool(lesson.stages)
+
     def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
         """The next move; the strong model's answer is always taken."""
         if any(one.place == self._strong for one in seen):
