@@ -119,7 +119,7 @@ def test_recorded_tasks_come_out_of_the_bus_as_replay_says(tmp_path: Path) -> No
     other = [
         row.id for row, here, there in zip(rows, usd, said.usd.tolist(), strict=True) if abs(here - there) > ROUNDING
     ]
-    print(
+    print(  # noqa: T201 - the figures are what this is run for
         f"\n{len(rows)} tasks: bus {right} right, ${sum(usd):.6f}; replay {said.correct.sum()} right, ${said.usd.sum():.6f};"
         f" decided differently: {other}"
     )
