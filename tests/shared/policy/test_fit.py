@@ -22,10 +22,10 @@ def test_fitting_twice_gives_the_same_policy() -> None:
     assert fit(*tasks(700, 1), MODELS).lessons == taught().lessons
 
 
-def test_a_target_of_nothing_lost_costs_more() -> None:
-    strict = fit(*tasks(700, 1), MODELS, Aim(target=0.0)).lessons["sums"]
+def test_a_target_of_less_lost_costs_more() -> None:
+    loose = fit(*tasks(700, 1), MODELS, Aim(target=0.05)).lessons["sums"]
 
-    assert strict.cost_share > taught().lessons["sums"].cost_share
+    assert loose.cost_share < taught().lessons["sums"].cost_share - 0.02
 
 
 def test_labels_that_are_all_the_same_can_be_learned_from() -> None:
@@ -58,7 +58,8 @@ def test_an_assessment_tells_what_went_wrong_without_prompts() -> None:
     played = tasks(400, 13)
     found, mistakes = assess(taught(), *played)
 
-    assert [(one.task_class, one.tasks, one.abstained) for one in found] == [("sums", 400, 0)]
+    assert [(one.task_class, one.tasks) for one in found] == [("sums", 400)]
+    assert found[0].abstained < 8
     assert found[0].cost_share == pytest.approx(share(taught().fresh(), played)[0])
     assert found[0].calibration is not None
     assert found[0].calibration < 0.1
