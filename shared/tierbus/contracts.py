@@ -20,6 +20,9 @@ from tierbus.errors import Malformed, UnknownVersion
 SCHEMA_VERSION = 2
 PREVIOUS_VERSION = 1
 NANO = 1_000_000_000
+GENERAL = "general"
+"""The class of a task whose publisher names none."""
+TASK_CLASS = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,63}$")
 TASK_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 TenantName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -79,6 +82,8 @@ class Role(StrEnum):
     PLANNER = "planner"
     EXECUTOR = "executor"
     REVIEWER = "reviewer"
+    WATCH = "watch"
+    """The quality watch: it asks after a task has ended, so its calls are in the ledger and in no result."""
 
 
 class Model(BaseModel):
@@ -119,20 +124,26 @@ class Attachment(Model):
 
 
 class Expects(Model):
-    """What an answer must be. All parts are optional; the free checks use the first four, a judge the criteria."""
+    """What an answer must be. All parts are optional; the free checks use the first four, a judge the criteria.
+
+    `answer_at` is a JSON pointer (RFC 6901) to the part of a JSON answer that counts when two answers are compared: the
+    rest, such as the reasoning, may differ.
+    """
 
     json_schema: dict[str, Any] | None = None
     must_mention: tuple[str, ...] = ()
     min_chars: int | None = Field(default=None, ge=0)
     max_chars: int | None = Field(default=None, ge=1)
     criteria: tuple[str, ...] = ()
+    answer_at: str | None = None
 
 
 class Hints(Model):
-    """What the publisher knows better than the router."""
+    """What the publisher knows better than the router; `fresh` asks for a new answer where an earlier one would do."""
 
     tier: Tier | None = None
     route: Route | None = None
+    fresh: bool = False
 
 
 class Message(Model):
@@ -154,12 +165,17 @@ class Message(Model):
 
 
 class Task(Message):
-    """What a person or a program wants done. Published on `tierbus.task.<priority>.<tenant>`."""
+    """What a person or a program wants done. Published on `tierbus.task.<priority>.<tenant>`.
+
+    `task_class` names a kind of work that comes again and again, such as `invoice-fields`: what is learned about tasks, and what
+    is allowed with them, goes by class.
+    """
 
     kind: ClassVar[str] = "task"
     pattern: ClassVar[str] = "tierbus.task.{priority}.{tenant}"
     id: Annotated[str, Field(pattern=f"^{TASK_ID.pattern}$")] | None = None
     tenant: TenantName = "default"
+    task_class: Annotated[str, Field(pattern=TASK_CLASS.pattern)] = GENERAL
     priority: Priority = Priority.NORMAL
     prompt: str | Content
     attachments: tuple[Attachment, ...] = ()
@@ -182,6 +198,11 @@ class Task(Message):
 def run_id(tenant: str, task_id: str) -> str:
     """The run of a task: first 32 hex digits of SHA-256 of `<tenant>/<task id>`, so any client can compute it."""
     return hashlib.sha256(f"{tenant}/{task_id}".encode()).hexdigest()[:32]
+
+
+def class_token(task_class: str) -> str:
+    """A class as one token of a subject: its dots would part it."""
+    return task_class.replace(".", "~")
 
 
 class CancelRequested(Message):
@@ -211,8 +232,23 @@ class PlanRequested(Message):
         return f"tierbus.plan.{self.priority}.{self.run}"
 
 
+class PlanJudged(Message):
+    """A run with a plan that may be kept, or that was kept, has ended; how stands in the run's state. The planner counts it."""
+
+    kind: ClassVar[str] = "plan-judged"
+    pattern: ClassVar[str] = "tierbus.judged.{run}"
+    run: str
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.judged.{self.run}"
+
+
 class StepReleased(Message):
-    """A step may run now, on this tier; what it needs is in the run's state."""
+    """A step may run now, on this tier; what it needs is in the run's state.
+
+    `after_batch` names the batch that it waited in: it is said again because that wait is over.
+    """
 
     kind: ClassVar[str] = "step-released"
     pattern: ClassVar[str] = "tierbus.step.{tier}.{priority}.{run}.{step}.{attempt}"
@@ -221,10 +257,15 @@ class StepReleased(Message):
     attempt: int
     tier: Tier
     priority: Priority
+    after_batch: str | None = None
 
     @property
     def subject(self) -> str:
         return f"tierbus.step.{self.tier}.{self.priority}.{self.run}.{self.step}.{self.attempt}"
+
+    @property
+    def key(self) -> str:
+        return self.subject if self.after_batch is None else f"{self.subject}.{self.after_batch}"
 
 
 class Usage(Model):
@@ -277,6 +318,8 @@ class CallRecorded(Message):
     `cost_nano_usd` is None where no price is known (never 0); `estimated` marks a cost that no provider confirmed.
     `baseline_nano_usd` prices the same tokens on the frontier tier's first model. `error_type` is one word or the HTTP
     status; `asked_in` is the span id of the question that the call belongs to, None where its asker did not live to tell.
+    `batch` marks a call that went through the provider's batch endpoint; `batch_id` is our name for the batch while the call
+    is open, and the provider's once it has answered.
     """
 
     kind: ClassVar[str] = "call-recorded"
@@ -303,6 +346,8 @@ class CallRecorded(Message):
     error: str | None = None
     error_type: str | None = None
     asked_in: str | None = None
+    batch: bool = False
+    batch_id: str | None = None
 
     @property
     def subject(self) -> str:
@@ -371,27 +416,92 @@ class TimerSet(Message):
 
 
 class TimerDue(Message):
-    """A run's timer rang: something in it may have taken too long."""
+    """A run's timer rang: something in it may have taken too long, or the run `after` that it waits for has ended."""
 
     kind: ClassVar[str] = "timer-due"
     pattern: ClassVar[str] = "tierbus.due.{run}"
     run: str
+    after: str | None = None
 
     @property
     def subject(self) -> str:
         return f"tierbus.due.{self.run}"
 
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.after}" if self.after else self.subject
+
+
+class BatchTimerSet(Message):
+    """A schedule: at `due_at` the bus publishes `BatchDue`. One per place: a later one replaces it, unless it is the `first`."""
+
+    kind: ClassVar[str] = "batch-timer-set"
+    pattern: ClassVar[str] = "tierbus.batch.timer.{place}"
+    place: str
+    collect: bool
+    due_at: float
+    first: bool = False
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.batch.timer.{self.place}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.due_at:.3f}"
+
+
+class BatchDue(Message):
+    """A place needs looking after: a lane in which steps wait to be put into a batch (`collect`), or a batch."""
+
+    kind: ClassVar[str] = "batch-due"
+    pattern: ClassVar[str] = "tierbus.batch.due.{place}"
+    place: str
+    collect: bool
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.batch.due.{self.place}"
+
+
+class PilotArm(StrEnum):
+    """What a pilot does with a task.
+
+    outside: not drawn, so the frontier tier does it. canary: drawn, done the cheap way. shadowed: drawn, the frontier tier does
+    it, and a run beside it tries the cheap way. shadow: that run beside it, which is only judged.
+    """
+
+    OUTSIDE = "outside"
+    CANARY = "canary"
+    SHADOWED = "shadowed"
+    SHADOW = "shadow"
+
+
+class PilotMark(Model):
+    """Which part a run plays in which pilot: `rules` and `generation` name the pilot among all there were of the class.
+
+    `counted` says whether its verdict counts towards the pass rate, `beside` is the run that a shadow runs beside.
+    """
+
+    arm: PilotArm
+    rules: str
+    generation: int = Field(ge=1)
+    counted: bool = True
+    beside: str | None = None
+
 
 class Decision(Model):
-    """What the router decided and why."""
+    """What the router decided and why. `model` is the first to be asked on the tier; None is the tier's own first."""
 
     route: Route
     tier: Tier
+    model: str | None = None
     review: ReviewLevel
     confidence: float = Field(ge=0, le=1)
     cause: str
     scores: dict[str, float] = Field(default_factory=dict)
-    decided_by: Literal["hint", "rules", "scorer", "model"] = "rules"
+    decided_by: Literal["hint", "rules", "scorer", "model", "cache", "policy", "pilot"] = "rules"
+    pilot: PilotMark | None = None
 
 
 class Inputs(Model):
@@ -430,12 +540,16 @@ class VerdictKind(StrEnum):
 
 
 class Verdict(Model):
-    """The reviewer's decision on one attempt, with the rung that was sure, its reason, and the critique for the next tier."""
+    """The reviewer's decision on one attempt, with the rung that was sure, its reason, and the critique for the next tier.
+
+    `to` is the tier that an escalation goes to, where that is not the next one.
+    """
 
     kind: VerdictKind
-    rung: Literal["outcome", "checks", "agreement", "judge"]
+    rung: Literal["outcome", "checks", "agreement", "judge", "policy"]
     reason: str
     critique: str = ""
+    to: Tier | None = None
 
 
 class Attempt(Model):
@@ -489,13 +603,14 @@ class TaskRouted(Event):
 
 
 class TaskPlanned(Event):
-    """A plan was adopted; `fallback` says why there is none."""
+    """A plan was adopted; `fallback` says why there is none, `plan_reused_from` whose plan it was before (a run)."""
 
     kind: ClassVar[str] = "planned"
     pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.planned"
     steps: tuple[Step, ...]
     repaired: bool = False
     fallback: str | None = None
+    plan_reused_from: str | None = None
 
 
 class StepStarted(Event):
@@ -554,11 +669,18 @@ class TierCost(Model):
 
 
 class Result(Event):
-    """How a task ended, once per run, on `tierbus.event.<tenant>.<run>.result`."""
+    """How a task ended, once per run, on `tierbus.event.<tenant>.<run>.result`.
+
+    `cached_from` is the run whose answer this is, where none was made: then it cost nothing, and `baseline` is that run's.
+    `plan_reused_from` is the run whose plan was adapted for this one. `plan_saved_nano_usd` is an estimate of what that
+    saved: what the frontier took to make that plan, less what was paid to adapt it; below zero where adapting was paid in
+    vain, None where nothing was tried or a price is not known.
+    """
 
     kind: ClassVar[str] = "result"
     pattern: ClassVar[str] = "tierbus.event.{tenant}.{run}.result"
     task: str
+    task_class: str = GENERAL
     status: TaskStatus
     reason: str | None = None
     answer: Content | None = None
@@ -580,12 +702,178 @@ class Result(Event):
     submitted_at: float = 0.0
     repaired: bool = False
     fallback: str | None = None
+    cached_from: str | None = None
+    plan_reused_from: str | None = None
+    plan_saved_nano_usd: int | None = None
     routed: Leg | None = None
     planned: Leg | None = None
     trace_id: str | None = None
     caller: str | None = None
     joined: bool = False
     metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class QualityDue(Message):
+    """A succeeded task was drawn for the quality watch; everything else is in the run's state."""
+
+    kind: ClassVar[str] = "quality-due"
+    pattern: ClassVar[str] = "tierbus.watch.{run}"
+    run: str
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.watch.{self.run}"
+
+
+class Comparison(StrEnum):
+    """How a task's answer stands to that of the frontier alone."""
+
+    BETTER = "better"
+    TIE = "tie"
+    WORSE = "worse"
+
+
+class WatchState(StrEnum):
+    """Where the watch of one task stands; the last three are final."""
+
+    ASKING = "asking"
+    MEASURED = "measured"
+    OVER_CAP = "over-cap"
+    FAILED = "failed"
+
+
+class QualityMeasured(Message):
+    """One task beside the frontier's answer to the same question, on `tierbus.quality.<day>.<tenant>.<run>`; the last record counts.
+
+    `day` is the one on which the task ended (UTC), `rules` the class whose rules it was watched by: its own, or `*`. While the state is `asking`, `own_nano_usd` is what is reserved of the
+    day's cap, after it what the watch spent, counted from the ledger. `frontier_nano_usd` is what the frontier's answer cost,
+    `task_nano_usd` what the task cost, `estimated_nano_usd` what its result gave as baseline; None is not known, never 0.
+    `orders` are the judge's verdicts with the task's answer shown first, then second; `decided_by` says who compared.
+    """
+
+    kind: ClassVar[str] = "quality-measured"
+    pattern: ClassVar[str] = "tierbus.quality.{day}.{tenant}.{run}"
+    run: str
+    tenant: TenantName
+    task: str
+    task_class: str = GENERAL
+    rules: str
+    day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    state: WatchState
+    comparison: Comparison | None = None
+    orders: tuple[Comparison, ...] = ()
+    decided_by: Literal["same", "agreement", "check", "judge"] | None = None
+    reason: str = ""
+    task_nano_usd: int | None = None
+    frontier_nano_usd: int | None = None
+    estimated_nano_usd: int | None = None
+    own_nano_usd: int = 0
+    own_complete: bool = True
+    tiers: tuple[Tier, ...] = ()
+    ended_at: float
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.quality.{self.day}.{self.tenant}.{self.run}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.state}"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more is asked for it."""
+        return self.state is not WatchState.ASKING
+
+
+class FeedbackGiven(Message):
+    """What somebody thinks of a task's result, on `tierbus.feedback.<tenant>.<run>`; the last word counts.
+
+    `score` goes from 0 (bad) to 1 (good). `note` is redacted and cut before it is said; nothing prints it.
+    """
+
+    kind: ClassVar[str] = "feedback-given"
+    pattern: ClassVar[str] = "tierbus.feedback.{tenant}.{run}"
+    run: str
+    tenant: TenantName
+    task: str
+    task_class: str = GENERAL
+    score: float = Field(ge=0, le=1)
+    note: str = Field(default="", max_length=2000)
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.feedback.{self.tenant}.{self.run}"
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject}.{self.at:.6f}"
+
+
+class PilotOutcome(Message):
+    """What became of one run of a pilot, on `tierbus.pilot.outcome.<class>.<rules>.<run>.<source>`: once for each source.
+
+    `passed` is None where the cheap answer got no verdict. `likeness` is the same for answers that say the same, None where
+    answers cannot be compared; `pair` is the run that both runs of a shadowed task go by. The run is `of_run`, not `run`:
+    counting it is no part of the run's trace. A cost is None where a call had no known price.
+    """
+
+    kind: ClassVar[str] = "pilot-outcome"
+    pattern: ClassVar[str] = "tierbus.pilot.outcome.{task_class}.{rules}.{of_run}.{source}"
+    task_class: Annotated[str, Field(pattern=TASK_CLASS.pattern)]
+    rules: str
+    generation: int
+    of_run: str
+    pair: str
+    arm: PilotArm
+    source: Literal["review", "feedback", "watch"] = "review"
+    counted: bool
+    passed: bool | None = None
+    cost_nano_usd: int | None = None
+    baseline_nano_usd: int | None = None
+    likeness: str | None = None
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.pilot.outcome.{class_token(self.task_class)}.{self.rules}.{self.of_run}.{self.source}"
+
+
+class PilotChange(StrEnum):
+    """What happens to a pilot."""
+
+    WIDENED = "widened"
+    HELD = "held"
+    ROLLED_BACK = "rolled-back"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RESET = "reset"
+
+
+class PilotChanged(Message):
+    """A pilot was widened, held, rolled back, paused, resumed or reset; `number` counts the changes of its rules.
+
+    `percent` is what it reaches from now on; `tries` and `passes` are what was known then.
+    """
+
+    kind: ClassVar[str] = "pilot-changed"
+    pattern: ClassVar[str] = "tierbus.pilot.change.{task_class}.{rules}.{number}"
+    task_class: Annotated[str, Field(pattern=TASK_CLASS.pattern)]
+    rules: str
+    generation: int
+    number: int
+    change: PilotChange
+    percent: float
+    tries: int
+    passes: int
+    why: str
+    at: float
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.pilot.change.{class_token(self.task_class)}.{self.rules}.{self.number}"
 
 
 class TaskRejected(Message):
@@ -651,16 +939,24 @@ MESSAGES: tuple[type[Message], ...] = (
     Task,
     CancelRequested,
     PlanRequested,
+    PlanJudged,
     StepReleased,
     StepExecuted,
     TimerSet,
     TimerDue,
+    BatchTimerSet,
+    BatchDue,
     TaskRouted,
     TaskPlanned,
     StepStarted,
     StepReviewed,
     Result,
+    PilotOutcome,
+    PilotChanged,
     TaskRejected,
+    QualityDue,
+    QualityMeasured,
+    FeedbackGiven,
     CallRecorded,
     DeadLettered,
 )

@@ -14,6 +14,9 @@ STATE_BYTES = 512 * KIB
 ATTACHMENTS = 64
 METADATA_ENTRIES = 64
 
+TEMPLATE_BYTES = 128 * KIB
+"""A plan larger than this is not kept for reuse."""
+
 PLAN_STEPS = 12
 PLAN_DEPTH = 6
 ATTEMPTS = 3
@@ -30,8 +33,18 @@ CLOSE_GRACE_S = 10.0
 STATE_TTL_S = 7 * 24 * 3600.0
 """Final states are kept this long: the idempotency horizon of a task id."""
 BLOB_TTL_S = STATE_TTL_S + 24 * 3600.0
+CACHE_TTL_S = 4 * 24 * 3600.0
+"""An answer is used for others no longer than this after its end: its text, kept `BLOB_TTL_S`, must outlive their results."""
+LEAD_OPENED_S = 300.0
+"""A run that answers for others and has no state after this long is not waited for: longer than one call may take."""
+FOLLOW_S = 60.0
+"""How often a run that waits for another's answer looks for itself; it is woken at once where nobody died."""
 EVENT_AGE_S = 72 * 3600.0
+QUALITY_AGE_S = 90 * 24 * 3600.0
+"""Measured quality and feedback are kept longer than results: a small difference shows only in many samples."""
 DEAD_AGE_S = 30 * 24 * 3600.0
+PILOT_AGE_S = 30 * 24 * 3600.0
+"""Outcomes and changes of pilots are kept this long; their counts are kept for ever."""
 TENANT_DEPTH = 100_000
 """Tasks one tenant may have waiting per priority; publishing beyond it is refused."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 _TAGS = (
     "task",
+    "earlier-task",
     "attachment",
     "input",
     "step",

@@ -10,6 +10,7 @@ from tierbus.contracts import (
     Baseline,
     CallRecorded,
     CallStatus,
+    Content,
     Result,
     Role,
     StepReport,
@@ -45,7 +46,6 @@ def so_far(run: Run, at: float = 0.0) -> Result:
 
 
 def _told(run: Run, status: TaskStatus, at: float) -> Result:
-    last = run.last_step
     attempts = [attempt for state in run.steps.values() for attempt in state.attempts]
     cost = run.cost_nano_usd
     return Result(
@@ -53,9 +53,10 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         tenant=run.tenant,
         at=at,
         task=run.task,
+        task_class=run.task_class,
         status=status,
         reason=run.reason,
-        answer=last.output if last and run.status is TaskStatus.SUCCEEDED else None,
+        answer=_answer(run),
         decision=run.decision,
         steps=reports(run),
         cost_nano_usd=cost,
@@ -74,6 +75,9 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         submitted_at=run.submitted_at,
         repaired=run.repaired,
         fallback=run.fallback,
+        cached_from=run.cached.run if run.cached else None,
+        plan_reused_from=run.plan_reused_from,
+        plan_saved_nano_usd=run.plan_saved_nano_usd,
         routed=run.routed,
         planned=run.planned,
         trace_id=run.trace_id,
@@ -81,6 +85,15 @@ def _told(run: Run, status: TaskStatus, at: float) -> Result:
         joined=run.joined,
         metadata=run.metadata,
     )
+
+
+def _answer(run: Run) -> Content | None:
+    if run.status is not TaskStatus.SUCCEEDED:
+        return None
+    if run.cached is not None:
+        return run.cached.answer
+    last = run.last_step
+    return last.output if last else None
 
 
 def reports(run: Run) -> tuple[StepReport, ...]:
@@ -123,6 +136,8 @@ def _bills(calls: Iterable[CallRecorded], order: Iterable[K], of: Callable[[Call
 def _baseline(run: Run) -> Baseline | None:
     if run.status is not TaskStatus.SUCCEEDED:
         return None
+    if run.cached is not None:
+        return run.cached.baseline
     costs = [
         _answer_baseline(run.calls, name, state.attempts[-1])
         for name, state in run.steps.items()

@@ -12,9 +12,11 @@ from pydantic import Field
 
 from tierbus import limits
 from tierbus.contracts import (
+    GENERAL,
     SCHEMA_VERSION,
     Attachment,
     Attempt,
+    Baseline,
     CallRecorded,
     Content,
     Decision,
@@ -24,6 +26,7 @@ from tierbus.contracts import (
     Message,
     Model,
     Outcome,
+    PilotArm,
     Plan,
     PlanRequested,
     Priority,
@@ -71,10 +74,32 @@ class Closing(Model):
     by: float
 
 
+class Shared(Model):
+    """How a run stands to others of its tenant that ask the same, known by `key`; an answer is used for `ttl_s`.
+
+    `follows` is the run that it waits for, `otherwise` what it does if that one has no answer. Both are None for a run that
+    works: others may wait for it.
+    """
+
+    key: str
+    ttl_s: float
+    follows: str | None = None
+    otherwise: Decision | None = None
+
+
+class Cached(Model):
+    """The answer of another run, and what that one would have cost on the frontier."""
+
+    run: str
+    answer: Content
+    baseline: Baseline | None = None
+
+
 class Run(Model):
     """All that is known of one task. `status` is None while it runs; `prompt` is None where only a cancel was seen.
 
-    `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one, and
+    `plan_shape` is the shape of a task whose plan may be kept, `plan_tried` the run whose plan was tried for it, and
+    `plan_reused_from` the same where that did; what it saved is an estimate. `shadow` is the decision of a run that is to go on beside it, only to be judged (see `pilot`). `caller` is the `traceparent` that the task came with; `joined` says whether its trace goes on under that one, and
     `traced` is False where that one is not sampled.
     """
 
@@ -82,6 +107,7 @@ class Run(Model):
     id: str
     tenant: str
     task: str
+    task_class: str = GENERAL
     priority: Priority = Priority.NORMAL
     risk: Risk = Risk.NORMAL
     prompt: Content | None = None
@@ -90,9 +116,14 @@ class Run(Model):
     budget_nano_usd: int | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
     decision: Decision | None = None
+    shadow: Decision | None = None
     planning: bool = False
     repaired: bool = False
     fallback: str | None = None
+    plan_shape: str | None = None
+    plan_tried: str | None = None
+    plan_reused_from: str | None = None
+    plan_saved_nano_usd: int | None = None
     steps: dict[str, StepState] = Field(default_factory=dict)
     calls: tuple[CallRecorded, ...] = ()
     queue_s: float = 0.0
@@ -101,6 +132,8 @@ class Run(Model):
     deadline_at: float
     timer_at: float
     closing: Closing | None = None
+    shared: Shared | None = None
+    cached: Cached | None = None
     status: TaskStatus | None = None
     reason: str | None = None
     finished_at: float | None = None
@@ -118,6 +151,12 @@ class Run(Model):
         return next((state for name, state in self.steps.items() if name not in needed), None)
 
     @property
+    def is_shadow(self) -> bool:
+        """Whether nobody waits for its answer: it is done only to be judged."""
+        mark = self.decision.pilot if self.decision else None
+        return mark is not None and mark.arm is PilotArm.SHADOW
+
+    @property
     def cost_nano_usd(self) -> int:
         """What the run has cost so far; unpriced calls count nothing here and are told apart in the result."""
         return spent(self.calls)
@@ -126,6 +165,16 @@ class Run(Model):
     def live(self) -> bool:
         """Whether work may still be started for it."""
         return self.status is None and self.closing is None
+
+    @property
+    def following(self) -> bool:
+        """Whether it waits for another run's answer."""
+        return self.live and self.shared is not None and self.shared.follows is not None
+
+    @property
+    def ended_at_once(self) -> bool:
+        """Whether it had another run's answer when it was opened, so that the router ended it."""
+        return self.cached is not None and self.shared is None
 
     def awaits(self, step: str, attempt: int) -> bool:
         """Whether this attempt is the one the run waits for."""
@@ -138,6 +187,19 @@ class Change(NamedTuple):
 
     run: Run
     messages: list[Message]
+
+
+class Origin(NamedTuple):
+    """Where a plan comes from: the task's shape, the run whose plan was tried and, where it did, used, and what that saved."""
+
+    shape: str | None = None
+    tried: str | None = None
+    reused_from: str | None = None
+    saved_nano_usd: int | None = None
+
+
+NEW = Origin()
+"""A plan that was made for its own task, and that nobody will keep."""
 
 
 class Judged(NamedTuple):
@@ -184,6 +246,7 @@ def adopt(
     *,
     repaired: bool = False,
     fallback: str | None = None,
+    origin: Origin = NEW,
 ) -> Change:
     """Take a validated plan for a run that waits for one; a second plan is ignored. `leg` is the plan request's way."""
     if not (run.live and run.planning):
@@ -192,6 +255,10 @@ def adopt(
         "planning": False,
         "repaired": repaired,
         "fallback": fallback,
+        "plan_shape": origin.shape,
+        "plan_tried": origin.tried,
+        "plan_reused_from": origin.reused_from,
+        "plan_saved_nano_usd": origin.saved_nano_usd,
         "queue_s": run.queue_s + max(0.0, leg.began_at - leg.published_at),
         "calls": (*run.calls, *calls),
         "planned": leg,
@@ -235,10 +302,10 @@ def _apply(run: Run, state: StepState, judged: Judged, now: float) -> Run:
         case VerdictKind.ACCEPT:
             done = state.model_copy(update={"status": StepStatus.ACCEPTED, "output": judged.output, "ended_at": now})
             return _end_if_answered(_release(_with(run, done), now), now)
-        case VerdictKind.ESCALATE if state.tier.above and state.attempt < limits.ATTEMPTS:
+        case VerdictKind.ESCALATE if state.tier.above and state.attempt < limits.ATTEMPTS and not run.is_shadow:
             climbed = {
                 "attempt": state.attempt + 1,
-                "tier": state.tier.above,
+                "tier": _higher(state.tier.above, judged.verdict.to),
                 "critique": judged.verdict.critique or judged.verdict.reason,
             }
             return _with(run, state.model_copy(update=climbed))
@@ -246,6 +313,12 @@ def _apply(run: Run, state: StepState, judged: Judged, now: float) -> Run:
             failed = _with(run, state.model_copy(update={"status": StepStatus.FAILED, "ended_at": now}))
             reason = f"step {judged.step!r} failed at tier {judged.tier}: {judged.verdict.reason}"
             return _fail(failed, reason, now)
+
+
+def _higher(above: Tier, to: Tier | None) -> Tier:
+    """Where an escalation goes: never down, never the same tier again."""
+    order = list(Tier)
+    return to if to is not None and order.index(to) > order.index(above) else above
 
 
 def _attempt(judged: Judged) -> Attempt:
@@ -324,7 +397,7 @@ def rearm(run: Run, now: float) -> Change:
 
 
 def _watch(run: Run, now: float) -> float:
-    return min(run.deadline_at, now + limits.WATCH_S)
+    return min(run.deadline_at, now + (limits.FOLLOW_S if run.following else limits.WATCH_S))
 
 
 def pending(run: Run) -> list[Message]:

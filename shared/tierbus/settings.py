@@ -26,6 +26,10 @@ class Settings(BaseSettings):
 
     tiers: str = "default"
     """A tier file that comes with Tierbus, or the path of your own."""
+    classes: str | None = None
+    """Path of a YAML file that says what is allowed with tasks of a class."""
+    policy: str | None = None
+    """A policy file, or a folder of `tierbus train`: its current policy starts and reviews tasks of the classes it knows."""
     sim_url: str | None = None
     """Address of a `sim` model server; every provider is then spoken to there. Unset: the real providers."""
 

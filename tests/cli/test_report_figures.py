@@ -7,12 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.cli.records import DAY, HOUR, NOW, call, rejection, result, step, world
+from tests.plans import decision
 
 from tierbus.cli.report import beginning
 from tierbus.cli.reporting.figures import REASON_CHARS, Bucket, Figures, Period, Share, figures, merged
 from tierbus.cli.reporting.findings import coverage, headline, warnings
 from tierbus.cli.reporting.text import cost, length, places, share, usd
-from tierbus.contracts import NANO, CallRecorded, CallStatus, Outcome, Role, TaskStatus, Tier, run_id, spent
+from tierbus.contracts import (
+    NANO,
+    CallRecorded,
+    CallStatus,
+    Outcome,
+    PilotArm,
+    PilotMark,
+    Role,
+    TaskStatus,
+    Tier,
+    run_id,
+    spent,
+)
 
 DAY_BACK = Period.of(NOW - DAY, NOW)
 WEEK_BACK = Period.of(NOW - 7 * DAY, NOW)
@@ -74,11 +87,11 @@ def test_the_comparison_counts_all_spend_of_ended_and_open_tasks_once(
     numbers = figures(calls, results, [], WEEK_BACK).compared
 
     runs = {one.run for one in results}
-    past = [one for one in calls if one.started_at <= NOW]
+    past = [one for one in calls if one.started_at <= NOW and one.role is not Role.WATCH]
     of_ended = spent(one for one in past if one.run in runs)
     others = spent(one for one in past if one.run not in runs and one.started_at >= WEEK_BACK.results_from)
     assert (numbers.ended_nano_usd, numbers.open_nano_usd) == (of_ended, others)
-    assert numbers.spent_nano_usd == of_ended + others == sum(numbers.by_tier.values())
+    assert numbers.spent_nano_usd == of_ended + others + numbers.watch_nano_usd == sum(numbers.by_tier.values())
     if results:
         assert numbers.baseline_nano_usd == 9_000 * numbers.succeeded
         assert numbers.saving_nano_usd == numbers.baseline_nano_usd - numbers.spent_nano_usd
@@ -164,13 +177,13 @@ def test_time_before_the_first_call_on_record_has_no_bucket_and_later_gaps_are_0
     assert any("first call on record" in line for line in coverage(found))
 
 
-def test_overhead_is_what_router_planner_and_reviewer_cost() -> None:
+def test_overhead_is_what_router_planner_reviewer_and_quality_watch_cost() -> None:
     calls = [call(n=n, role=role, cost=10**n) for n, role in enumerate(Role)]
 
     found = figures(calls, [], [], DAY_BACK)
 
     executor = next(one.cost_nano_usd for one in found.by_role if one.name == "executor")
-    assert found.overhead_nano_usd == found.spent_nano_usd - executor == 1011
+    assert found.overhead_nano_usd == found.spent_nano_usd - executor == 11011
 
 
 def test_first_pass_counts_first_attempts_that_were_answered_by_their_tier() -> None:
@@ -260,6 +273,19 @@ def test_calls_in_doubt_are_called_out() -> None:
     told = " ".join(warnings(found))
     assert all(word in told for word in ("no known price (mystery)", "1 call was interrupted", "still open", "ledger"))
     assert headline(found).startswith("At least ")
+
+
+def test_a_shadow_is_no_task_and_its_calls_are_its_tasks() -> None:
+    task, shadow = result("t", cost=7, baseline=9), result("t~shadow", cost=2, status=TaskStatus.FAILED, reason="no")
+    mark = PilotMark(arm=PilotArm.SHADOW, rules="0123abcd", generation=1, beside=task.run)
+    shadow = shadow.model_copy(update={"decision": decision().model_copy(update={"pilot": mark})})
+    found = figures([call("t", cost=7), call("t~shadow", cost=2)], [task, shadow], [], DAY_BACK)
+
+    assert (found.tasks, dict(found.ended), found.open_tasks, found.failures) == (1, {TaskStatus.SUCCEEDED: 1}, 0, ())
+    assert (found.spent_nano_usd, found.compared.spent_nano_usd, found.compared.open_nano_usd) == (9, 9, 0)
+    assert found.compared.saving_nano_usd == 0
+    assert [(dear.task, dear.cost_nano_usd) for dear in found.dearest] == [("t", 9)]
+    assert found.doubts.differing_tasks == 0
 
 
 def test_a_result_heard_twice_counts_once() -> None:

@@ -17,7 +17,7 @@ from tierbus.bus.acks import Fate
 from tierbus.bus.topology import CONSUMERS
 from tierbus.cli.build import SERVICES
 from tierbus.cli.jaeger import UI
-from tierbus.contracts import Role, Route, TaskStatus, Tier, VerdictKind
+from tierbus.contracts import Comparison, PilotChange, Role, Route, TaskStatus, Tier, VerdictKind, WatchState
 from tierbus.reviewer.verdict import Rung
 from tierbus.telemetry.names import COST_BANDS, METRICS, Attr, Kind, SpanName
 from tierbus.telemetry.spans import queue_of
@@ -38,12 +38,17 @@ VALUES = {
     Attr.FATE: {*Fate},
     Attr.TOKEN_TYPE: {"input", "output", "cache_read", "cache_write"},
     Attr.WINDOW: {"month"},
+    Attr.COMPARISON: {*Comparison, WatchState.OVER_CAP, WatchState.FAILED},
     Attr.ATTEMPT: {"1", "2", "3"},
+    Attr.PILOT_PASSED: {"yes", "no"},
+    Attr.PILOT_CHANGE: {*PilotChange},
 }
 """Values of labels that have few."""
 ALERTS = {
     "TierbusBudgetBurn", "TierbusBudgetForecast", "TierbusEscalationRate", "TierbusUnpricedCalls", "TierbusFirstPassDrop",
     "TierbusQueueWait", "TierbusStuckConsumer", "TierbusDeadLetters", "TierbusProviderErrors", "TierbusServiceDown",
+    "TierbusQualityWorse", "TierbusWatchCap",
+    "TierbusPilotRolledBack",
 }  # fmt: skip
 
 

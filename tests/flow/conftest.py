@@ -25,6 +25,12 @@ class Lab:
         with urllib.request.urlopen(f"{self.stack.model_url}{path}", timeout=5) as answer:
             return json.load(answer)
 
+    def scraped(self, service: str) -> str:
+        """What a service says at /metrics."""
+        with urllib.request.urlopen(f"{self.stack.health[service]}/metrics", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
     def served(self, **about: object) -> list[dict[str, Any]]:
         """What `sim` served, filtered by equal fields."""
         return [one for one in self.get("/sim/served") if all(one.get(name) == value for name, value in about.items())]

@@ -80,7 +80,7 @@ def test_a_failed_check_climbs_with_the_failure_as_critique() -> None:
 def test_the_rungs_follow_level_and_place(
     level: ReviewLevel, place: Place, expects: Expects, output: Content, expected: str
 ) -> None:
-    climbed = rungs(level, place, check(output.text or "", expects), output)
+    climbed = rungs(level, place, check(output.text or "", expects), output, expects)
 
     assert expected == " ".join(climbed)
 

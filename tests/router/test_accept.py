@@ -34,6 +34,7 @@ NAMED = Attachment(name="a", content=Content.of("x"))
         ({"prompt": "x", "budget_usd": Decimal(0)}, "budget_usd 0 must be above 0"),
         ({"prompt": "x", "budget_usd": Decimal(-1)}, "budget_usd -1 must be above 0"),
         ({"prompt": "x", "tenant": "other"}, "tenant 'other' is not the subject's 'acme'"),
+        ({"prompt": "x", "id": "a~shadow"}, "id 'a~shadow' ends with '~shadow', which is kept for shadows"),
         ({"prompt": "x", "priority": Priority.LOW}, "priority 'low' is not the subject's 'high'"),
         ({"prompt": "x", "metadata": {str(n): "" for n in range(65)}}, "65 metadata entries"),
     ],

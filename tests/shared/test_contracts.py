@@ -4,7 +4,7 @@ import hashlib
 import re
 
 import pytest
-from tests.golden.make import path, samples
+from tests.golden.make import SINCE, path, samples
 from tests.plans import RUN
 
 from tierbus.contracts import (
@@ -30,8 +30,15 @@ def test_every_message_type_has_a_sample() -> None:
     assert {kind.kind for kind in MESSAGES} == set(SAMPLES)
 
 
-@pytest.mark.parametrize("version", [PREVIOUS_VERSION, SCHEMA_VERSION])
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        (name, version)
+        for name in SAMPLES
+        for version in (PREVIOUS_VERSION, SCHEMA_VERSION)
+        if version >= SINCE.get(name, PREVIOUS_VERSION)
+    ],
+)
 def test_a_golden_message_of_both_versions_reads_as_what_it_means(name: str, version: int) -> None:
     expected = SAMPLES[name]
 
@@ -67,16 +74,36 @@ KEYS = {
     "task": ("tierbus.task.high.acme", "acme/t-1"),
     "cancel-requested": (f"tierbus.cancel.acme.{RUN}", f"tierbus.cancel.acme.{RUN}"),
     "plan-requested": (f"tierbus.plan.normal.{RUN}", f"tierbus.plan.normal.{RUN}"),
+    "plan-judged": (f"tierbus.judged.{RUN}", f"tierbus.judged.{RUN}"),
     "step-released": (f"tierbus.step.small.normal.{RUN}.answer.1", f"tierbus.step.small.normal.{RUN}.answer.1"),
     "step-executed": (f"tierbus.review.normal.{RUN}.answer.1", f"tierbus.review.normal.{RUN}.answer.1"),
     "timer-set": (f"tierbus.timer.{RUN}", f"tierbus.timer.{RUN}.1800000000.000"),
     "timer-due": (f"tierbus.due.{RUN}", f"tierbus.due.{RUN}"),
+    "batch-timer-set": (
+        "tierbus.batch.timer.small-600000-500",
+        "tierbus.batch.timer.small-600000-500.1800000000.000",
+    ),
+    "batch-due": ("tierbus.batch.due.small-600000-500", "tierbus.batch.due.small-600000-500"),
     "routed": (f"tierbus.event.acme.{RUN}.routed", f"tierbus.event.acme.{RUN}.routed"),
     "planned": (f"tierbus.event.acme.{RUN}.planned", f"tierbus.event.acme.{RUN}.planned"),
     "reviewed": (f"tierbus.event.acme.{RUN}.reviewed", f"tierbus.event.acme.{RUN}.reviewed.answer.1"),
     "started": (f"tierbus.event.acme.{RUN}.started", f"tierbus.event.acme.{RUN}.started.answer.1"),
     "result": (f"tierbus.event.acme.{RUN}.result", f"tierbus.event.acme.{RUN}.result"),
+    "pilot-outcome": (
+        f"tierbus.pilot.outcome.invoice~fields.0123abcd.{RUN}.review",
+        f"tierbus.pilot.outcome.invoice~fields.0123abcd.{RUN}.review",
+    ),
+    "pilot-changed": (
+        "tierbus.pilot.change.invoice~fields.0123abcd.3",
+        "tierbus.pilot.change.invoice~fields.0123abcd.3",
+    ),
     "rejected": ("tierbus.event.acme.rejected-7.rejected", "tierbus.event.acme.rejected-7.rejected"),
+    "quality-due": (f"tierbus.watch.{RUN}", f"tierbus.watch.{RUN}"),
+    "quality-measured": (
+        f"tierbus.quality.2027-01-15.acme.{RUN}",
+        f"tierbus.quality.2027-01-15.acme.{RUN}.measured",
+    ),
+    "feedback-given": (f"tierbus.feedback.acme.{RUN}", f"tierbus.feedback.acme.{RUN}.1800000000.000000"),
     "call-recorded": (
         f"tierbus.ledger.acme.small.{RUN}.answer.1.executor.0.0",
         f"{RUN}.answer.1.executor.0.0.finished",

@@ -11,12 +11,35 @@ from tests.plans import RUN, new_run
 from tests.shared.bus.waiting import until
 
 from tierbus import limits
+from tierbus.batch.lot import Item, lot_of
+from tierbus.batch.rules import MOST_REQUESTS
+from tierbus.bus.answers import JetAnswers
 from tierbus.bus.publish import Publisher
-from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
-from tierbus.contracts import CallRecorded, CallStatus, Content, Role, Tier, TimerSet, Usage
+from tierbus.bus.stores import JetLedger, JetLots, JetMeasures, JetOutputs, JetRuns, JetTexts
+from tierbus.contracts import (
+    CallRecorded,
+    CallStatus,
+    Content,
+    Priority,
+    QualityMeasured,
+    Role,
+    Tier,
+    TimerSet,
+    Usage,
+    WatchState,
+)
 from tierbus.errors import Conflict, Misconfigured, Unavailable
-from tierbus.stores import Ledger, Output, Outputs, RunStore, Texts
-from tierbus.testing.memory import MemoryLedger, MemoryOutputs, MemoryRuns, MemoryTexts
+from tierbus.quality.cap import Taken
+from tierbus.stores import Answers, Lead, Ledger, Lots, Measures, Output, Outputs, RunStore, Texts
+from tierbus.testing.memory import (
+    MemoryAnswers,
+    MemoryLedger,
+    MemoryLots,
+    MemoryMeasures,
+    MemoryOutputs,
+    MemoryRuns,
+    MemoryTexts,
+)
 
 OTHER = "f" * 32
 PLAN = f"tierbus.plan.normal.{RUN}"
@@ -32,6 +55,9 @@ class Stores:
     outputs: Outputs
     texts: Texts
     ledger: Ledger
+    answers: Answers
+    measures: Measures
+    lots: Lots
     queue: Callable[[str], Awaitable[None]]
 
 
@@ -43,7 +69,16 @@ def stores(request: pytest.FixtureRequest) -> Stores:
         async def remember(subject: str) -> None:
             runs.queued.add(subject)
 
-        return Stores(runs, MemoryOutputs(), MemoryTexts(), MemoryLedger(), remember)
+        return Stores(
+            runs,
+            MemoryOutputs(),
+            MemoryTexts(),
+            MemoryLedger(),
+            MemoryAnswers(),
+            MemoryMeasures(),
+            MemoryLots(),
+            remember,
+        )
     return jetstream(request.getfixturevalue("nc"))
 
 
@@ -61,7 +96,16 @@ def jetstream(nc: Client) -> Stores:
         else:
             await publisher.put(subject, b"{}", {})
 
-    return Stores(JetRuns(publisher, nc), JetOutputs(publisher), JetTexts(nc), JetLedger(publisher, nc), publish)
+    return Stores(
+        JetRuns(publisher, nc),
+        JetOutputs(publisher),
+        JetTexts(nc),
+        JetLedger(publisher, nc),
+        JetAnswers(publisher),
+        JetMeasures(publisher, nc),
+        JetLots(publisher),
+        publish,
+    )
 
 
 def call(name: str, status: CallStatus = CallStatus.STARTED, run: str = RUN, **more: object) -> CallRecorded:
@@ -283,3 +327,205 @@ class TestLedger:
         for one in reversed(opened):
             await stores.ledger.claim(one)
         assert await stores.ledger.of_run(RUN) == opened
+
+
+KEY = "a" * 64
+
+
+def lead(run: str = RUN) -> Lead:
+    return Lead(run=run, task="t-1", priority=Priority.NORMAL, at=1.0)
+
+
+class TestAnswers:
+    async def test_nobody_answers_for_what_was_never_asked(self, stores: Stores) -> None:
+        assert await stores.answers.lead("acme", KEY) is None
+
+    async def test_who_claims_a_key_answers_for_it_in_that_tenant_alone(self, stores: Stores) -> None:
+        await stores.answers.claim("acme", KEY, lead(), 0, 60.0)
+        found = await stores.answers.lead("acme", KEY)
+        assert found is not None
+        assert found[0] == lead()
+        assert await stores.answers.lead("other", KEY) is None
+        assert await stores.answers.lead("acme", "b" * 64) is None
+
+    async def test_a_key_is_claimed_over_what_was_read_alone(self, stores: Stores) -> None:
+        await stores.answers.claim("acme", KEY, lead(), 0, 60.0)
+        with pytest.raises(Conflict):
+            await stores.answers.claim("acme", KEY, lead(OTHER), 0, 60.0)
+        found = await stores.answers.lead("acme", KEY)
+        assert found is not None
+        await stores.answers.claim("acme", KEY, lead(OTHER), found[1], 60.0)
+        with pytest.raises(Conflict):
+            await stores.answers.claim("acme", KEY, lead(), found[1], 60.0)
+        assert (await stores.answers.lead("acme", KEY) or (None,))[0] == lead(OTHER)
+
+    async def test_of_many_that_claim_a_key_at_once_one_wins(self, stores: Stores) -> None:
+        claims = (stores.answers.claim("acme", KEY, lead(f"{n:032x}"), 0, 60.0) for n in range(20))
+        ends = await asyncio.gather(*claims, return_exceptions=True)
+        assert [end for end in ends if not isinstance(end, Conflict)] == [None]
+
+    async def test_nobody_follows_a_run_that_nobody_follows(self, stores: Stores) -> None:
+        assert await stores.answers.followers(RUN) == []
+
+    async def test_every_follower_is_known_once(self, stores: Stores) -> None:
+        names = [f"{n:032x}" for n in range(7)]
+        for name in (*names, *names):
+            await stores.answers.follow(RUN, name)
+        await stores.answers.follow(OTHER, RUN)
+        assert await stores.answers.followers(RUN) == names
+        assert await stores.answers.followers(OTHER) == [RUN]
+
+    async def test_a_claim_on_the_bus_goes_by_itself(self, jet: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "RUN_LIFETIME_S", 0.0)
+        await jet.answers.claim("acme", KEY, lead(), 0, 1.0)
+        await jet.answers.claim("acme", "b" * 64, lead(), 0, 3600.0)
+
+        async def gone() -> bool:
+            return await jet.answers.lead("acme", KEY) is None
+
+        await until(gone, "the claim is over")
+        assert await jet.answers.lead("acme", "b" * 64) is not None
+        await jet.answers.claim("acme", KEY, lead(OTHER), 0, 60.0)
+
+
+def watched(day: str = "2027-01-15", run: str = RUN, **more: object) -> QualityMeasured:
+    given: dict[str, object] = {
+        "run": run,
+        "tenant": "acme",
+        "task": "t-1",
+        "rules": "*",
+        "day": day,
+        "state": WatchState.ASKING,
+        "ended_at": 1.0,
+        "at": 2.0,
+    }
+    return QualityMeasured.model_validate({**given, **more})
+
+
+class TestMeasures:
+    async def test_what_was_never_written_is_not_there(self, stores: Stores) -> None:
+        assert await stores.measures.read(watched()) is None
+        assert await stores.measures.taken("2027-01-15") == {}
+
+    async def test_a_record_is_begun_once(self, stores: Stores) -> None:
+        revision = await stores.measures.write(watched(), 0)
+        with pytest.raises(Conflict):
+            await stores.measures.write(watched(own_nano_usd=5), 0)
+        assert await stores.measures.read(watched(own_nano_usd=9)) == (watched(), revision)
+
+    async def test_only_the_first_of_two_that_end_it_wins(self, stores: Stores) -> None:
+        begun = await stores.measures.write(watched(), 0)
+        ended = watched(state=WatchState.MEASURED, own_nano_usd=7)
+        await stores.measures.write(ended, begun)
+        with pytest.raises(Conflict):
+            await stores.measures.write(watched(state=WatchState.FAILED), begun)
+        found = await stores.measures.read(watched())
+        assert found is not None
+        assert found[0] == ended
+
+    async def test_what_a_day_has_taken_is_the_last_word_of_each_task_however_often_it_is_asked(
+        self, stores: Stores
+    ) -> None:
+        begun = await stores.measures.write(watched(own_nano_usd=9), 0)
+        await stores.measures.write(watched(tenant="globex", own_nano_usd=5, rules="letters"), 0)
+        await stores.measures.write(watched("2027-01-16", own_nano_usd=100), 0)
+        mine, theirs = watched().subject, watched(tenant="globex").subject
+        assert await stores.measures.taken("2027-01-15") == {mine: Taken("*", 9), theirs: Taken("letters", 5)}
+        assert await stores.measures.taken("2027-01-15") == {mine: Taken("*", 9), theirs: Taken("letters", 5)}
+
+        ended = await stores.measures.write(watched(own_nano_usd=7), begun)
+        await stores.measures.write(watched(run=OTHER, own_nano_usd=1), 0)
+        other = watched(run=OTHER).subject
+        assert await stores.measures.taken("2027-01-15") == {
+            mine: Taken("*", 7),
+            theirs: Taken("letters", 5),
+            other: Taken("*", 1),
+        }
+
+        await stores.measures.write(watched(state=WatchState.OVER_CAP), ended)
+        assert await stores.measures.taken("2027-01-15") == {theirs: Taken("letters", 5), other: Taken("*", 1)}
+
+    async def test_days_beyond_those_that_are_remembered_are_read_anew(self, stores: Stores) -> None:
+        for day in range(10, 16):
+            await stores.measures.write(watched(f"2027-01-{day}", own_nano_usd=day), 0)
+        for day in (*range(10, 16), 10):
+            found = await stores.measures.taken(f"2027-01-{day}")
+            assert [one.nano_usd for one in found.values()] == [day]
+
+
+def item(number: int, lane: str = "small-600000-500", **more: object) -> Item:
+    given: dict[str, object] = {
+        "lane": lane,
+        "run": f"{number:032x}",
+        "step": "answer",
+        "attempt": 1,
+        "tier": Tier.SMALL,
+        "queued_at": 1.0,
+        "leave_at": 9.0,
+        "tokens": 5,
+        "max_wait_s": 600.0,
+        "max_requests": 500,
+    }
+    return Item.model_validate({**given, **more})
+
+
+class TestLots:
+    async def test_what_waits_in_a_lane_is_found_there_alone(self, stores: Stores) -> None:
+        for one in (item(1), item(2), item(3, "mid-600000-500")):
+            await stores.lots.add(one)
+
+        assert sorted(await stores.lots.waiting("small-600000-500"), key=lambda one: one.run) == [item(1), item(2)]
+        assert await stores.lots.count("small-600000-500") == 2
+        assert (await stores.lots.waiting("frontier-1-1"), await stores.lots.count("frontier-1-1")) == ([], 0)
+
+    async def test_a_step_that_waits_keeps_its_place(self, stores: Stores) -> None:
+        await stores.lots.add(item(1))
+        await stores.lots.add(item(1, queued_at=5.0))
+
+        assert await stores.lots.waiting("small-600000-500") == [item(1)]
+
+    async def test_a_step_that_was_taken_waits_no_longer_and_may_wait_again(self, stores: Stores) -> None:
+        await stores.lots.add(item(1))
+        await stores.lots.add(item(2))
+        await stores.lots.take(item(1))
+        await stores.lots.take(item(1))
+        assert await stores.lots.waiting("small-600000-500") == [item(2)]
+
+        await stores.lots.add(item(1, queued_at=5.0))
+        assert await stores.lots.count("small-600000-500") == 2
+
+    async def test_a_run_holds_what_waits_in_whatever_lane(self, jet: Stores) -> None:
+        await jet.lots.add(item(1, run=RUN))
+
+        assert await jet.runs.holds(f"tierbus.batch.item.*.{RUN}.answer.1")
+        assert not await jet.runs.holds(f"tierbus.batch.item.*.{RUN}.answer.2")
+
+    async def test_a_run_that_is_dropped_waits_in_no_lane(self, jet: Stores) -> None:
+        await jet.lots.add(item(1, run=RUN))
+        await jet.lots.add(item(2))
+        await jet.runs.drop(RUN)
+
+        assert await jet.lots.waiting("small-600000-500") == [item(2)]
+
+    async def test_a_batch_is_written_only_over_what_was_read(self, stores: Stores) -> None:
+        lot = lot_of([item(1)], "p", "m", 1.0)
+        first = await stores.lots.write(lot, 0)
+        with pytest.raises(Conflict):
+            await stores.lots.write(lot, 0)
+        tried = lot.trying(1, 2.0)
+        second = await stores.lots.write(tried, first)
+        with pytest.raises(Conflict):
+            await stores.lots.write(lot.ended(3.0), first)
+
+        assert await stores.lots.read(lot.name) == (tried, second)
+        assert await stores.lots.read("b0") is None
+
+    async def test_the_largest_batch_fits_into_a_message(self, jet: Stores) -> None:
+        items = [item(n, step="a" * 32, max_requests=MOST_REQUESTS) for n in range(MOST_REQUESTS)]
+        lot = lot_of(items, "p", "m", 1.0)
+        await jet.lots.write(lot, 0)
+
+        found = await jet.lots.read(lot.name)
+
+        assert found is not None
+        assert found[0] == lot

@@ -6,25 +6,42 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 import uvloop
 
+from tierbus.batch.lot import Entry
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
-from tierbus.contracts import Tier
+from tierbus.bus.pilots import JetPilots
+from tierbus.cache.key import setup_of
+from tierbus.cache.reuse import Sharing
+from tierbus.classes import Classes
+from tierbus.classes import load as load_classes
+from tierbus.contracts import Message, Tier
 from tierbus.errors import Misconfigured
 from tierbus.executor.app import Executor
 from tierbus.executor.interrupts import Interrupts
+from tierbus.executor.waiting import Waiting
+from tierbus.ledger.batch_desk import BatchDesk, Stores
 from tierbus.ledger.desk import Desk
-from tierbus.llm.registry import Models, connect
+from tierbus.llm.model import Question
+from tierbus.llm.registry import Connected, Models, connect
+from tierbus.pilot.pilots import Pilots
 from tierbus.planner.app import Planner
+from tierbus.planner.reuse import Reuse
+from tierbus.plans.library import Library
+from tierbus.policy.advisor import Advisor
+from tierbus.policy.store import load as load_policy
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
+from tierbus.reviewer.quality import QualityWatch
 from tierbus.router.app import Router
+from tierbus.run import Run
 from tierbus.runs import Runs
 from tierbus.service import Service
 from tierbus.settings import Settings
@@ -32,6 +49,7 @@ from tierbus.telemetry import logs, names
 from tierbus.telemetry.meters import OtelMeters
 from tierbus.telemetry.names import Attr
 from tierbus.telemetry.process import Telemetry, telemetry
+from tierbus.telemetry.watch import Watch
 from tierbus.tiers.catalog import Catalog, ModelSpec, load
 
 log = structlog.get_logger(__name__)
@@ -92,19 +110,31 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
     """How the named service is built once there is a bus.
 
     Raises:
-        Misconfigured: there is no such service, or its tier file does not fit.
+        Misconfigured: there is no such service, or its tier file or classes file does not fit.
     """
     if name not in SERVICES:
         raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
     catalog = load(settings.tiers)
+    classes = load_classes(settings.classes)
+
+    advisor = Advisor.of(load_policy(Path(settings.policy)), catalog) if settings.policy else None
 
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
         models = connect(catalog, sim_url=settings.sim_url, environ=os.environ)
-        runs = Runs(bus.runs, bus.ledger, bus.publisher.announce_closing, watch=told.watch)
+        runs = Runs(
+            bus.runs,
+            bus.ledger,
+            bus.publisher.announce_closing,
+            watch=told.watch,
+            followers=bus.answers.followers,
+        )
         desk = Desk(catalog, models, bus.ledger, bus.outputs, settings.call_timeout_s, told.watch)
         _measure(told.meters, desk, settings)
-        service = _service(name, bus, runs, desk, catalog, settings)
+        if name == "reviewer":
+            _measure_watch(told.meters, classes)
+        pilots = Pilots(JetPilots(bus.publisher, bus.nc), classes, told.meters)
+        service = _service(name, bus, runs, desk, catalog, settings, classes, models, pilots, advisor, told.watch)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
         return replace(
             service,
@@ -126,20 +156,69 @@ def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:
     meters.watch(names.BUDGET_LIMIT, lambda: budgets)
 
 
-def _service(name: str, bus: Bus, runs: Runs, desk: Desk, catalog: Catalog, settings: Settings) -> Service:
+def _measure_watch(meters: OtelMeters, classes: Classes) -> None:
+    """What the quality watch of each class may spend on the tasks of a day."""
+    caps = [
+        (float(rules.watch.max_usd_per_day), {Attr.CLASS: name})
+        for name, rules in classes.classes.items()
+        if rules.watch is not None
+    ]
+    meters.watch(names.QUALITY_CAP, lambda: caps)
+
+
+def _waiting(bus: Bus, models: Connected, catalog: Catalog, classes: Classes, watch: Watch) -> Waiting:
+    """The batch lane: its desk asks what the lane says is asked."""
+
+    async def ask(run: Run, entry: Entry) -> Question:
+        return await waiting.ask(run, entry)
+
+    async def say(messages: Sequence[Message]) -> None:
+        await bus.publisher.say(*messages)
+
+    stores = Stores(bus.runs, bus.lots, bus.ledger, bus.outputs)
+    desk = BatchDesk(catalog, models, stores, ask, say, watch)
+    waiting = Waiting(bus.lots, bus.texts, desk, catalog, classes, say)
+    return waiting
+
+
+def _service(
+    name: str,
+    bus: Bus,
+    runs: Runs,
+    desk: Desk,
+    catalog: Catalog,
+    settings: Settings,
+    classes: Classes,
+    models: Connected,
+    pilots: Pilots,
+    advisor: Advisor | None,
+    watch: Watch,
+) -> Service:
     match name:
         case "router":
             return Router(
-                runs, bus.texts, desk, catalog, settings.classify_below, join_traces=settings.join_traces
+                runs,
+                bus.texts,
+                desk,
+                catalog,
+                settings.classify_below,
+                join_traces=settings.join_traces,
+                classes=classes,
+                reuse=Sharing(runs, bus.answers, setup_of(catalog)),
+                pilots=pilots,
+                advisor=advisor,
             ).service()
         case "planner":
-            return Planner(runs, bus.texts, desk, catalog).service()
+            return Planner(runs, bus.texts, desk, catalog, Reuse(Library(bus.shelves, watch), classes)).service()
         case "executor":
             interrupts = Interrupts()
-            executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts)
+            waiting = _waiting(bus, models, catalog, classes, watch)
+            executor = Executor(runs, bus.texts, desk, catalog, bus.publisher.say, interrupts, waiting)
             return replace(executor.service(), on_start=(lambda: bus.on_closing(interrupts.stop),))
         case _:
-            return Reviewer(runs, Ladder(bus.texts, desk, catalog)).service()
+            quality = QualityWatch(runs, bus.texts, desk, catalog, bus.ledger, bus.measures, classes, watch)
+            ladder = Ladder(bus.texts, desk, catalog, advisor)
+            return Reviewer(runs, ladder, quality, Sharing(runs, bus.answers), pilots).service()
 
 
 def serve(name: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from tierbus.cli import busadmin, demo, money, replay, report, tasks, trace, train, up
+from tierbus.cli import audit, busadmin, demo, money, pilot, quality, replay, report, tasks, trace, train, up
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +29,9 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     money.costs,
     money.tiers,
     report.report,
+    audit.audit,
+    quality.feedback,
+    quality.quality,
     demo.demo,
     up.doctor,
     up.sim,
@@ -38,3 +41,4 @@ for command in COMMANDS:
 app.add_typer(replay.replay, name="replay")
 app.add_typer(busadmin.dead, name="dead")
 app.add_typer(busadmin.bus, name="bus")
+app.add_typer(pilot.pilot, name="pilot")

@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from tierbus.bus.client import client
+from tierbus.cli import explained
 from tierbus.cli.output import Exit, fail, out, percent, run, usd
 from tierbus.contracts import CallRecorded, CallStatus, Tier, Usage, spent
 from tierbus.errors import Misconfigured
@@ -60,6 +61,9 @@ def costs(
     days: Annotated[float | None, typer.Option("--days", help="Only the last so many days.")] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say what was saved by what, and what was spent on what.")
+    ] = False,
 ) -> None:
     """Print the bill from the ledger: every call, failed and interrupted ones included."""
 
@@ -68,6 +72,9 @@ def costs(
             return [call async for call in bus.ledger(f"tierbus.ledger.{tenant}.>")]
 
     since = time.time() - days * 86400 if days is not None else 0.0
+    if explain:
+        _explain(tenant, since, as_json=as_json, as_csv=as_csv)
+        return
     rows = summed([call for call in run(work(), as_json=as_json) if call.started_at >= since], by)
     if as_json:
         print(json.dumps({"by": by.value, "rows": rows, "cost_nano_usd": sum(row["cost_nano_usd"] for row in rows)}))
@@ -77,6 +84,28 @@ def costs(
         writer.writerows({**row, "cost_usd": f"{row['cost_nano_usd'] / 1e9:.9f}"} for row in rows)
     else:
         _print(rows, by)
+
+
+def _explain(tenant: str, since: float, *, as_json: bool, as_csv: bool) -> None:
+    if as_csv:
+        fail("--explain prints a table or --json, no CSV", Exit.USAGE)
+    try:
+        settings = Settings.read()
+        catalog = load(settings.tiers)
+    except Misconfigured as error:
+        fail(str(error), Exit.MISCONFIGURED, as_json=as_json)
+
+    async def work() -> explained.Material:
+        async with client(settings) as bus:
+            return await explained.material(bus, tenant, since)
+
+    found = explained.explained(run(work(), as_json=as_json), catalog)
+    if as_json:
+        print(json.dumps(explained.as_json(found)))
+        return
+    out.print(explained.drawn(found))
+    for note in explained.notes(found):
+        out.print(note, soft_wrap=True)
 
 
 def summed(calls: list[CallRecorded], by: By) -> list[dict[str, Any]]:

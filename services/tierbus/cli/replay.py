@@ -105,7 +105,8 @@ def play(
     def work() -> "Report":
         recorded = read(data)
         grouped = any(row.group is not None for row in recorded)
-        players, best = chosen(tuple(policy or ()), baselines(models, rules.margin, grouped=grouped))
+        known = baselines(models, rules.margin, grouped=grouped)
+        players, best = chosen(tuple(policy or ()), known, models, rules.margin)
         wish = Wish(models, players, rules, rows is Rows.ALL, not apgr_only, best, _lesson(*lesson, models))
         with err.status("reading") as status:
             return report(recorded, wish, lambda name: status.update(f"playing {name}"))

@@ -99,7 +99,9 @@ async def _read(period: Period, tenant: str) -> Figures:
     async with client(Settings.read()) as bus:
         results, rejected = await _ends(bus, tenant)
         calls: list[CallRecorded] = [call async for call in bus.ledger(f"tierbus.ledger.{tenant}.>")]
-    return figures(calls, results, rejected, period, None if tenant == "*" else tenant)
+        watched = [one async for one in bus.measured(tenant)]
+        said = [one async for one in bus.feedback(tenant)]
+    return figures(calls, results, rejected, period, None if tenant == "*" else tenant, watched, said)
 
 
 async def _ends(bus: Client, tenant: str) -> tuple[list[Result], list[TaskRejected]]:

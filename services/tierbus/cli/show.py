@@ -48,8 +48,9 @@ def line(event: Message) -> str:
         case TaskPlanned() if event.fallback:
             return f"planned  no plan, one step on the frontier: {escape(event.fallback)}"
         case TaskPlanned():
-            repaired = ", repaired" if event.repaired else ""
-            return f"planned  {len(event.steps)} steps{repaired}: {', '.join(step.id for step in event.steps)}"
+            how = ", repaired" if event.repaired else ""
+            how += f", the plan of run {event.plan_reused_from} adapted" if event.plan_reused_from else ""
+            return f"planned  {len(event.steps)} steps{how}: {', '.join(step.id for step in event.steps)}"
         case StepStarted():
             return f"started  {event.step} on [{TIER_STYLE[event.tier]}]{event.tier}[/] (attempt {event.attempt})"
         case StepReviewed():
@@ -62,7 +63,8 @@ def line(event: Message) -> str:
             return "[red]rejected[/red] " + escape("; ".join(event.reasons))
         case Result():
             reason = f": {escape(event.reason)}" if event.reason else ""
-            return f"[{STATUS_STYLE[event.status]}]{event.status}[/] {usd(event.cost_nano_usd)}{reason}"
+            taken = f", the answer of run {event.cached_from}" if event.cached_from else ""
+            return f"[{STATUS_STYLE[event.status]}]{event.status}[/] {usd(event.cost_nano_usd)}{taken}{reason}"
         case _:
             return event.kind
 
@@ -71,11 +73,20 @@ def step_tree(result: Result) -> Tree:
     """A result's steps with every attempt, its verdict, cost and times."""
     root = Tree(
         f"[bold]{escape(result.task)}[/bold] [{STATUS_STYLE[result.status]}]{result.status}[/]"
-        f" {usd(result.cost_nano_usd)}, queue {result.queue_s:.2f} s, model {result.llm_s:.2f} s"
+        f" {usd(result.cost_nano_usd)}, queue {result.queue_s:.2f} s, model {result.llm_s:.2f} s{_reused(result)}"
     )
     for step in result.steps:
         _add_step(root, step)
     return root
+
+
+def _reused(result: Result) -> str:
+    """Whose plan it was, and what that saved; a try in vain is told too, because it was paid."""
+    saved = result.plan_saved_nano_usd
+    if result.plan_reused_from is None:
+        return f", adapting a plan in vain cost {usd(-saved)}" if saved else ""
+    estimate = f", estimated to save {usd(saved)}" if saved is not None else ""
+    return f", the plan of run {result.plan_reused_from} adapted{estimate}"
 
 
 def _add_step(root: Tree, step: StepReport) -> None:

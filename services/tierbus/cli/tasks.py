@@ -29,12 +29,16 @@ def submit(
     must_mention: Annotated[
         list[str] | None, typer.Option("--must-mention", help="Text that must occur; repeat.")
     ] = None,
+    task_class: Annotated[
+        str | None, typer.Option("--class", help="The kind of work it is, for what is learned and allowed by class.")
+    ] = None,
     risk: Annotated[str | None, typer.Option("--risk", help="low, normal or high.")] = None,
     priority: Annotated[str, typer.Option("--priority", "-p", help="high, normal or low.")] = "normal",
     deadline: Annotated[str | None, typer.Option("--deadline", help="15m, 2h, or an ISO date with time.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="The most it may cost, in dollars.")] = None,
     tier: Annotated[str | None, typer.Option("--tier", help="Force small, mid or frontier.")] = None,
     route: Annotated[str | None, typer.Option("--route", help="Force direct or plan.")] = None,
+    fresh: Annotated[bool, typer.Option("--no-cache", help="Do not answer from an earlier task.")] = False,
     meta: Annotated[list[str] | None, typer.Option("--meta", help="KEY=VALUE kept with the result; repeat.")] = None,
     task: Annotated[str | None, typer.Option("--id", help="Your own id: the same id is the same task.")] = None,
     tenant: Tenant = "default",
@@ -52,10 +56,11 @@ def submit(
     optional = {
         "attachments": [taskform.attachment(item) for item in attach or []],
         "expects": {name: value for name, value in expects.items() if value},
+        "task_class": task_class,
         "risk": risk,
         "deadline_at": taskform.deadline(deadline) if deadline else None,
         "budget_usd": budget,
-        "hints": {name: value for name, value in (("tier", tier), ("route", route)) if value},
+        "hints": {name: value for name, value in (("tier", tier), ("route", route), ("fresh", fresh)) if value},
         "metadata": taskform.pairs(meta or []),
     }
     body |= {name: value for name, value in optional.items() if value not in (None, [], {})}

@@ -191,7 +191,9 @@ def _told(span: Span) -> str:
     if Attr.PLAN_FALLBACK in about:
         return f"no plan: {_short(about[Attr.PLAN_FALLBACK])}"
     if span.name.startswith("process ") and Attr.PLAN_STEPS in about:
-        return f"{about[Attr.PLAN_STEPS]} steps{', repaired' if about.get(Attr.PLAN_REPAIRED) else ''}"
+        how = ", repaired" if about.get(Attr.PLAN_REPAIRED) else ""
+        how += f", the plan of run {about[Attr.PLAN_REUSED_FROM]} adapted" if Attr.PLAN_REUSED_FROM in about else ""
+        return f"{about[Attr.PLAN_STEPS]} steps{how}"
     if span.name.startswith("process ") and Attr.ROUTE_CAUSE in about:
         return f"{about[Attr.ROUTE]}: {_short(about[Attr.ROUTE_CAUSE])}"
     return ""

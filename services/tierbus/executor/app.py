@@ -9,6 +9,7 @@ import structlog
 
 from tierbus import prompts
 from tierbus.contracts import (
+    BatchDue,
     CallRecorded,
     Content,
     Message,
@@ -21,6 +22,7 @@ from tierbus.contracts import (
 from tierbus.errors import Cancelled
 from tierbus.executor.interrupts import Interrupts
 from tierbus.executor.outcome import Read, read
+from tierbus.executor.waiting import Waiting
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
 from tierbus.llm.model import Question, Turn
 from tierbus.run import Run, StepState
@@ -49,7 +51,7 @@ class _Done:
 
 @dataclass(frozen=True)
 class Executor:
-    """The executor's parts; `tell` publishes progress at once."""
+    """The executor's parts; `tell` publishes progress at once. Without `waiting` no step waits for a batch."""
 
     runs: Runs
     texts: Texts
@@ -57,13 +59,14 @@ class Executor:
     catalog: Catalog
     tell: Tell
     interrupts: Interrupts = field(default_factory=Interrupts)
+    waiting: Waiting | None = None
 
     def service(self) -> Service:
         """The table of what the executor hears."""
         return Service(
             name="executor",
-            handlers={StepReleased: self.on_step},
-            give_up={StepReleased: self.give_up},
+            handlers={StepReleased: self.on_step, BatchDue: self.on_batch},
+            give_up={StepReleased: self.give_up, BatchDue: self.give_up_batch},
         )
 
     async def on_step(self, step: StepReleased, delivery: Delivery) -> list[Message]:
@@ -74,6 +77,9 @@ class Executor:
             if delivery.again:
                 await self.desk.leftovers(attempt_slot(run, step, Role.EXECUTOR))
             return []
+        waits = await self.waiting.waits(run, step) if self.waiting else None
+        if waits is not None:
+            return waits
         await self.tell(
             StepStarted(
                 run=run.id,
@@ -90,6 +96,17 @@ class Executor:
         except Cancelled as error:
             done = _Done(Outcome.CANCELLED, detail=str(error))
         return [_executed(step, done, delivery)]
+
+    async def on_batch(self, due: BatchDue, _delivery: Delivery) -> list[Message]:
+        """Collect steps that wait into batches, have them made, look after them, and say the steps again at the end."""
+        return await self.waiting.due(due) if self.waiting else []
+
+    async def give_up_batch(self, due: BatchDue, delivery: Delivery, error: Exception) -> list[Message]:
+        """A batch was looked after too often: its steps go the normal way. A lane is collected when the next step comes."""
+        if self.waiting is None or due.collect:
+            return []
+        why = f"given up after {delivery.deliveries} deliveries: {error}"[:500]
+        return await self.waiting.desk.give_up(due.place, why)
 
     async def give_up(self, step: StepReleased, delivery: Delivery, error: Exception) -> list[Message]:
         """The step was tried too often: the reviewer decides what becomes of it."""
@@ -133,6 +150,7 @@ class _Attempt:
             tier=self.step.tier,
             question=asked,
             priority=self.run.priority,
+            first=_first(self.run, self.step, self.parts.catalog),
             budget_nano_usd=budget_left(self.run, before),
             wanted=partial(self.parts.runs.awaits, self.run, self.revision, self.step.step, self.step.attempt),
             again=self.delivery.again,
@@ -146,6 +164,13 @@ class _Attempt:
     async def _done(self, found: Read, output: Output, calls: tuple[CallRecorded, ...]) -> _Done:
         content = await self.parts.texts.keep(found.content) if found.content else None
         return _Done(found.outcome, content, "; ".join(found.errors), output.model, calls)
+
+
+def _first(run: Run, step: StepReleased, catalog: Catalog) -> int:
+    """The place in its tier of the model that the router chose for the first attempt; the tier's own first otherwise."""
+    chosen = run.decision.model if run.decision is not None and step.attempt == 1 else None
+    names = [spec.id for spec in catalog.tiers[step.tier]]
+    return names.index(chosen) if chosen in names else 0
 
 
 def _repair(asked: Question, answer: str, errors: tuple[str, ...]) -> Question:

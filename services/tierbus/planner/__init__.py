@@ -1,4 +1,4 @@
-"""Planner: asks a frontier model once for a plan, checks it, and releases its first steps.
+"""Planner: asks a frontier model once for a plan, checks it, and releases its first steps; a plan that is kept is adapted instead.
 
-In: plan-requested. Out: the run with its steps released; planned.
+In: plan-requested, plan-judged. Out: the run with its steps released; planned.
 """

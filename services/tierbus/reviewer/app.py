@@ -1,16 +1,28 @@
 """Wiring of the reviewer: what it does with each message."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
-from tierbus.contracts import Message, StepExecuted, StepReleased, TaskStatus, TimerDue, TimerSet
+from tierbus.cache.reuse import Sharing
+from tierbus.contracts import (
+    Message,
+    PilotOutcome,
+    QualityDue,
+    StepExecuted,
+    StepReleased,
+    TaskStatus,
+    TimerDue,
+    TimerSet,
+)
 from tierbus.errors import Cancelled
+from tierbus.pilot.pilots import Pilots
 from tierbus.reviewer.ladder import Ladder, Review
+from tierbus.reviewer.quality import QualityWatch
 from tierbus.run import Judged, Run, advance, pending, rearm
-from tierbus.runs import Runs, said
+from tierbus.runs import Runs
 from tierbus.service import Delivery, Service
 
 log = structlog.get_logger(__name__)
@@ -22,17 +34,29 @@ class Reviewer:
 
     runs: Runs
     ladder: Ladder
+    quality: QualityWatch
+    reuse: Sharing | None = None
+    pilots: Pilots = field(default_factory=Pilots)
 
     def service(self) -> Service:
         """The table of what the reviewer hears."""
         return Service(
             name="reviewer",
-            handlers={StepExecuted: self.on_executed, TimerDue: self.on_due},
-            give_up={StepExecuted: self.give_up},
+            handlers={
+                StepExecuted: self.on_executed,
+                TimerDue: self.on_due,
+                QualityDue: self.quality.on_due,
+                PilotOutcome: self.on_outcome,
+            },
+            give_up={StepExecuted: self.give_up, QualityDue: self.quality.give_up},
         )
 
     async def on_executed(self, executed: StepExecuted, delivery: Delivery) -> list[Message]:
-        """Judge an attempt once, then apply the verdict however often the run changes meanwhile."""
+        """Judge an attempt once, then apply the verdict; a task that ended with it may be drawn for the quality watch."""
+        return self.quality.due(await self._reviewed(executed, delivery))
+
+    async def _reviewed(self, executed: StepExecuted, delivery: Delivery) -> list[Message]:
+        """The verdict is applied however often the run changes meanwhile."""
         run, revision = await self.runs.read(executed.run)
         if run.closing is not None and run.status is None:
             return await self.runs.try_finish(run.id)
@@ -40,7 +64,7 @@ class Reviewer:
             log.info("reviewer.stale_attempt", status=run.status)
             if delivery.again:
                 await self.ladder.leftovers(run, executed)
-            return said(run)
+            return await self.runs.say(run)
         try:
             wanted = partial(self.runs.awaits, run, revision, executed.step, executed.attempt)
             review = await self.ladder.review(run, executed, again=delivery.again, wanted=wanted)
@@ -66,17 +90,25 @@ class Reviewer:
         run, _ = found
         now = time.time()
         if run.status is not None:
-            return said(run)
+            return self.quality.due(await self.runs.say(run))
         if run.closing is not None:
             finished = await self.runs.try_finish(run.id)
             return [*finished, *await self._rearmed(run)]
         if now >= run.deadline_at:
             reason = f"the deadline passed {now - run.deadline_at:.1f} s ago"
             return await self.runs.close(run.id, TaskStatus.EXPIRED, reason)
+        if run.following and self.reuse is not None:
+            await self._rearmed(run)
+            return await self.reuse.attend(run.id)
         lost = [message for message in pending(run) if await self._lost(message)]
-        if lost:
-            log.warning("reviewer.said_again", run=run.id, messages=[message.subject for message in lost])
+        gone = [message for message in lost if not await self.runs.in_batch(run, message)]
+        if gone:
+            log.warning("reviewer.said_again", run=run.id, messages=[message.subject for message in gone])
         return [*lost, *await self._rearmed(run)]
+
+    async def on_outcome(self, outcome: PilotOutcome, delivery: Delivery) -> list[Message]:
+        """Count what became of a run of a pilot; what follows from it is said again where it came before."""
+        return await self.pilots.counted(outcome, delivery.sequence)
 
     async def _lost(self, message: Message) -> bool:
         """Whether the bus holds neither this message nor the one that follows from it."""
@@ -98,9 +130,9 @@ def _judged(executed: StepExecuted, review: Review, queue_s: float) -> Judged:
         step=executed.step,
         attempt=executed.attempt,
         tier=executed.tier,
-        model=executed.model,
+        model=review.model or executed.model,
         outcome=executed.outcome,
-        output=executed.output,
+        output=review.output or executed.output,
         verdict=review.verdict,
         calls=(*executed.calls, *review.calls),
         queue_s=queue_s,

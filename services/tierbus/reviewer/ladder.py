@@ -21,6 +21,9 @@ from tierbus.contracts import (
 )
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable, always
 from tierbus.llm.model import Question, Turn
+from tierbus.policy.advisor import Advisor, case, seen
+from tierbus.policy.moves import Seen
+from tierbus.reviewer.advice import Consultation, earlier_slots, valid
 from tierbus.reviewer.verdict import Place, Rung, agree, agreed, check, of_checks, of_judge, of_outcome, rungs
 from tierbus.run import Run, StepState
 from tierbus.stores import Output, Texts
@@ -38,19 +41,22 @@ SECOND_OPINION, JUDGE, JUDGE_AGAIN = 0, 1, 2
 
 @dataclass(frozen=True)
 class Review:
-    """A verdict, and what it cost."""
+    """A verdict and what it cost; `output` and `model` where another model's answer is taken."""
 
     verdict: Verdict
     calls: tuple[CallRecorded, ...] = ()
+    output: Content | None = None
+    model: str = ""
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """Reviews attempts with the models of a catalog."""
+    """Reviews attempts with the models of a catalog; tasks of the classes that `advisor` was trained for by its word."""
 
     texts: Texts
     desk: Desk
     catalog: Catalog
+    advisor: Advisor | None = None
 
     async def review(self, run: Run, executed: StepExecuted, *, again: bool, wanted: Wanted = always) -> Review:
         """Climb until a rung is sure; no model is asked any more once the attempt is not `wanted`.
@@ -58,13 +64,23 @@ class Ladder:
         Raises:
             Cancelled: the run no longer waits for this attempt.
         """
+        advisor = self._advisor(run, executed)
         verdict = of_outcome(executed.outcome, executed.detail)
         if verdict is not None or executed.output is None:
             missing = Verdict(kind=VerdictKind.ESCALATE, rung="outcome", reason="there is no answer")
-            return Review(verdict or missing)
+            return Review(_sent_to(verdict or missing, advisor))
         text = await self.texts.read(executed.output)
         state = run.steps[executed.step]
-        return await _Climb(self, run, executed, state, executed.output, text, wanted, again).run_up()
+        climb = _Climb(self, run, executed, state, executed.output, text, wanted, again)
+        return await (climb.run_up() if advisor is None else climb.be_advised(advisor))
+
+    def _advisor(self, run: Run, executed: StepExecuted) -> Advisor | None:
+        """The policy, where this attempt is its business: a whole task of its classes, not under strict review."""
+        strict = run.decision is not None and run.decision.review is ReviewLevel.STRICT
+        if self.advisor is None or strict or len(run.steps) != 1:
+            return None
+        known = self.advisor.policy.covers(run.task_class)
+        return self.advisor if known and executed.tier in self.advisor.tiers else None
 
     async def leftovers(self, run: Run, executed: StepExecuted) -> None:
         """Tell of the calls of a review whose worker died."""
@@ -89,7 +105,8 @@ class _Climb:
         if self._last and not checked.failures:
             whole = check(self.text, self.run.expects)
             checked = whole._replace(sure=whole.sure or (checked.sure and not self.run.expects.criteria))
-        ladder = rungs(self._level, Place(self._planned, self._last, self.executed.tier), checked, self.output)
+        place = Place(self._planned, self._last, self.executed.tier)
+        ladder = rungs(self._level, place, checked, self.output, self.state.spec.expects)
         verdict = of_checks(checked, ladder)
         if verdict is not None:
             return Review(verdict)
@@ -99,12 +116,74 @@ class _Climb:
             reason = f"over budget: the review cannot be paid: {error}"
             return Review(Verdict(kind=VerdictKind.FAIL, rung="judge", reason=reason[:1000]), error.calls)
 
+    async def be_advised(self, advisor: Advisor) -> Review:
+        """Let the policy decide; the strong model's answer has only the free checks to pass."""
+        earlier = await self._earlier(advisor)
+        if self.executed.tier is advisor.strongest:
+            review = await self.run_up()
+            place = advisor.place(self.executed.model)
+            if place is not None and review.verdict.kind is VerdictKind.ACCEPT:
+                last = seen(place, self.text, self.state.spec.expects, self.executed.calls, valid=None)
+                advisor.policy.learn(case(self.run, await self._prompt()), (*earlier, last))
+            return review
+        try:
+            advice = await self._consultation(advisor, await self._prompt()).decide(self.text, ())
+        except Unaffordable as error:
+            reason = f"over budget: the review cannot be paid: {error}"
+            return Review(Verdict(kind=VerdictKind.FAIL, rung="policy", reason=reason[:1000]), error.calls)
+        calls = await self._with_leftovers(advice.calls) if self.again else advice.calls
+        output = await self.parts.texts.keep(advice.output) if advice.output is not None else None
+        return Review(advice.verdict, calls, output, advice.model)
+
+    def _consultation(self, advisor: Advisor, prompt: str) -> Consultation:
+        specs = [spec.id for spec in self.parts.catalog.tiers[self.executed.tier]]
+        return Consultation(
+            advisor,
+            self.executed,
+            self.state.spec.expects,
+            case(self.run, prompt),
+            self._ask_again,
+            specs.index,
+        )
+
+    async def _ask_again(self, number: int, first: int, before: tuple[CallRecorded, ...]) -> Output:
+        """The executor's question to another model of its tier."""
+        size = max_output(self.parts.catalog, self.executed.tier)
+        asked = await question(self.run, self.state, self.parts.texts, size)
+        try:
+            return await self._ask(asked, number, self.executed.tier, before, first=first)
+        except Unaffordable as error:
+            error.calls = (*before, *error.calls)
+            raise
+
+    async def _with_leftovers(self, calls: tuple[CallRecorded, ...]) -> tuple[CallRecorded, ...]:
+        """What a worker that died had asked is paid, whatever the policy says now."""
+        known = {call.call for call in calls}
+        paid = await self.parts.desk.leftovers(attempt_slot(self.run, self.executed, Role.REVIEWER))
+        return (*calls, *(call for call in paid if call.call not in known))
+
+    async def _earlier(self, advisor: Advisor) -> tuple[Seen, ...]:
+        """The cheap answers that were turned down before this attempt, as they are stored."""
+        found = []
+        for slot in earlier_slots(self.run, self.executed, len(advisor.tiers)):
+            output = await self.parts.desk.stored(slot)
+            place = advisor.place(output.model) if output is not None else None
+            if output is not None and place is not None:
+                expects = self.state.spec.expects
+                found.append(seen(place, output.text, expects, output.calls, valid=valid(output.text, expects)))
+        return tuple(found)
+
+    async def _prompt(self) -> str:
+        return await self.parts.texts.read(self.run.prompt or Content.of(""))
+
     async def _ask_models(self, ladder: tuple[Rung, ...]) -> Review:
         calls: tuple[CallRecorded, ...] = ()
         if Rung.AGREEMENT in ladder:
             second = await self._second_opinion()
             calls = second.calls
-            if second.text is not None and agree(self.text, second.text, self.output.media):
+            if second.text is not None and agree(
+                self.text, second.text, self.output.media, self.state.spec.expects.answer_at
+            ):
                 return Review(agreed(second.model, self.executed.model), calls)
         try:
             return await self._judge(calls)
@@ -206,6 +285,13 @@ class _Opinion:
     text: str | None
     model: str
     calls: tuple[CallRecorded, ...]
+
+
+def _sent_to(verdict: Verdict, advisor: Advisor | None) -> Verdict:
+    """Under a policy, an attempt without an answer goes to the top of its ladder: nothing in between was measured."""
+    if advisor is None or verdict.kind is not VerdictKind.ESCALATE:
+        return verdict
+    return verdict.model_copy(update={"to": advisor.strongest})
 
 
 def _both(run: Run, state: StepState) -> Any:

@@ -1,17 +1,13 @@
 """The reviewer's judgement where no model is needed: outcomes, free checks, agreement, and which rungs to climb. Pure."""
 
-import json
 import re
 from enum import StrEnum
 from typing import NamedTuple
 
-from tierbus.answers import parse_json, schema_errors
+from tierbus.answers import SHORT_CHARS, parse_json, same, same_json, schema_errors
 from tierbus.contracts import Content, Expects, Outcome, ReviewLevel, Tier, Verdict, VerdictKind
 
-SHORT_CHARS = 200
-"""Answers up to this length can be compared word for word."""
 _SPACE = re.compile(r"\s+")
-_EDGES = " .!?\"'`*“”"
 
 
 class Rung(StrEnum):
@@ -96,7 +92,7 @@ def of_checks(checked: Checked, rungs: tuple[Rung, ...]) -> Verdict | None:
     return None
 
 
-def rungs(level: ReviewLevel, place: Place, checked: Checked, output: Content) -> tuple[Rung, ...]:
+def rungs(level: ReviewLevel, place: Place, checked: Checked, output: Content, expects: Expects) -> tuple[Rung, ...]:
     """Which rungs an answer must climb. The free checks always run; the judge is skipped where it could add nothing.
 
     light: checks. standard: checks; a step inside a plan whose checks are proof stops there; else agreement where two
@@ -112,39 +108,21 @@ def rungs(level: ReviewLevel, place: Place, checked: Checked, output: Content) -
         return (Rung.CHECKS,)
     if place.tier is Tier.FRONTIER and not (place.planned and place.last):
         return (Rung.CHECKS,)
-    if comparable(output) and place.tier is Tier.SMALL and not (place.planned and place.last):
+    if comparable(output, expects) and place.tier is Tier.SMALL and not (place.planned and place.last):
         return (Rung.CHECKS, Rung.AGREEMENT, Rung.JUDGE)
     return (Rung.CHECKS, Rung.JUDGE)
 
 
-def comparable(output: Content) -> bool:
-    """Whether two answers of this kind can be compared without reading them: JSON, or a short text."""
-    return output.media == "json" or output.size <= SHORT_CHARS
+def comparable(output: Content, expects: Expects) -> bool:
+    """Whether two answers of this kind can be compared without reading them: JSON, a named part of it, or a short text."""
+    return output.media == "json" or expects.answer_at is not None or output.size <= SHORT_CHARS
 
 
-def agree(first: str, second: str, media: str) -> bool:
-    """Whether two answers say the same, apart from form."""
-    if media != "json":
-        return _plain(first) == _plain(second)
-    try:
-        one, other = parse_json(first), parse_json(second)
-    except ValueError:
-        return False
-    return json.dumps(_folded(one), sort_keys=True) == json.dumps(_folded(other), sort_keys=True)
-
-
-def _folded(value: object) -> object:
-    if isinstance(value, str):
-        return _plain(value)
-    if isinstance(value, dict):
-        return {key: _folded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_folded(item) for item in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _plain(text: str) -> str:
-    return _SPACE.sub(" ", text).strip(_EDGES).lower()
+def agree(first: str, second: str, media: str, answer_at: str | None = None) -> bool:
+    """Whether two answers say the same, apart from form; where a part is named, whether that part does."""
+    if answer_at is not None:
+        return same(first, second, answer_at)
+    return same_json(first, second) if media == "json" else same(first, second)
 
 
 def agreed(second: str, first: str) -> Verdict:

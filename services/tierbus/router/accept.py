@@ -8,6 +8,7 @@ from tierbus import limits
 from tierbus.answers import broken_schema
 from tierbus.contracts import TASK_ID, Content, Priority, Task
 from tierbus.errors import Rejected
+from tierbus.pilot.shadow import SHADOW
 from tierbus.service import Delivery
 
 BUDGET_USD = 10**9
@@ -24,8 +25,10 @@ def accept(task: Task, delivery: Delivery, now: float) -> Task:
     """
     _, _, priority, tenant = delivery.subject.split(".", 3)
     prompt = Content.of(task.prompt) if isinstance(task.prompt, str) else task.prompt
+    identity = task.id or _generated(delivery)
     reasons = [
         *_about_subject(task, priority, tenant),
+        *_about_id(identity),
         *_about_prompt(prompt),
         *_about_attachments(task),
         *_about_expectations(task),
@@ -35,7 +38,7 @@ def accept(task: Task, delivery: Delivery, now: float) -> Task:
         raise Rejected(*reasons)
     return task.model_copy(
         update={
-            "id": task.id or _generated(delivery),
+            "id": identity,
             "tenant": tenant,
             "priority": Priority(priority),
             "prompt": prompt,
@@ -58,6 +61,11 @@ def _about_subject(task: Task, priority: str, tenant: str) -> list[str]:
     if "priority" in task.model_fields_set and task.priority != priority:
         reasons.append(f"priority {task.priority.value!r} is not the subject's {priority!r}")
     return reasons
+
+
+def _about_id(identity: str) -> list[str]:
+    """The id of a shadow is its task's with a suffix that no other task may have: else it would be taken for that task's run."""
+    return [f"id {identity!r} ends with {SHADOW!r}, which is kept for shadows"] if identity.endswith(SHADOW) else []
 
 
 def _about_prompt(prompt: Content) -> list[str]:
@@ -88,11 +96,13 @@ def _about_attachments(task: Task) -> list[str]:
 
 
 def _about_expectations(task: Task) -> list[str]:
+    reasons = []
+    at = task.expects.answer_at
+    if at is not None and at and not at.startswith("/"):
+        reasons.append(f"expects.answer_at {at!r} is not a JSON pointer: it must begin with /")
     schema = task.expects.json_schema
-    if schema is None:
-        return []
-    why = broken_schema(schema)
-    return [f"expects.json_schema is not a JSON schema: {why}"] if why else []
+    why = broken_schema(schema) if schema is not None else None
+    return [*reasons, f"expects.json_schema is not a JSON schema: {why}"] if why else reasons
 
 
 def _about_limits(task: Task, now: float) -> list[str]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import structlog
 
 from tierbus import limits
+from tierbus.cache.key import key_of
+from tierbus.cache.reuse import Sharing
+from tierbus.classes import Classes
 from tierbus.contracts import (
     NANO,
     CallRecorded,
@@ -27,13 +30,19 @@ from tierbus.contracts import (
 )
 from tierbus.errors import Rejected, Unavailable
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable
+from tierbus.pilot.assign import Routed, Who, concerned
+from tierbus.pilot.assign import route as assign
+from tierbus.pilot.pilots import Pilots
+from tierbus.pilot.shadow import shadow_id, shadow_of
+from tierbus.policy.advisor import Advisor, case
 from tierbus.result import result_of
 from tierbus.router.accept import accept
+from tierbus.router.advice import advised, start
 from tierbus.router.classify import question, read
-from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide
+from tierbus.router.decide import DecidedBy, Scorer, Scores, by_rules, decide, holds
 from tierbus.router.signals import Signals, signals
 from tierbus.run import Change, Run, begin
-from tierbus.runs import Runs
+from tierbus.runs import Runs, said
 from tierbus.service import Delivery, Service
 from tierbus.stores import Texts
 from tierbus.telemetry import context
@@ -49,8 +58,10 @@ STATE_TEXT_BYTES = 64 * limits.KIB
 class Router:
     """The router's parts.
 
-    `scorers` are asked in order between the rules and the small model; `join_traces` lets a task's trace go on under its
-    caller's instead of linking to it.
+    `scorers` are asked in order between the rules and the small model; `advisor` starts tasks of the classes that its policy
+    was trained for; `join_traces` lets a task's trace go on under its caller's instead of linking to it; `classes` says what
+    is allowed with tasks of a class, `reuse` keeps who answers for what, `pilots` say which tasks of a class go the cheap way
+    at all.
     """
 
     runs: Runs
@@ -59,7 +70,11 @@ class Router:
     catalog: Catalog
     classify_below: float = 0.6
     scorers: Sequence[Scorer] = field(default=())
+    advisor: Advisor | None = None
     join_traces: bool = False
+    classes: Classes = field(default_factory=Classes)
+    reuse: Sharing | None = None
+    pilots: Pilots = field(default_factory=Pilots)
 
     def service(self) -> Service:
         """The table of what the router hears."""
@@ -78,18 +93,16 @@ class Router:
         run = run.model_copy(update={"prompt": _content(kept.prompt), "attachments": kept.attachments})
         prompt = await self.texts.read(_content(task.prompt))
         seen = signals(prompt, [item.content.total_bytes for item in task.attachments])
-        decision, calls = await self._decide(task, run, seen, delivery)
-        now = time.time()
-        decided = run.model_copy(
-            update={
-                "decision": decision,
-                "planning": decision.route is Route.PLAN,
-                "calls": calls,
-                "routed": delivery.leg(now),
-            }
-        )
-        opened, messages = await self.runs.open(begin(decided, now), now)
-        if opened.status is not None or opened.decision is None:
+        fresh = run.model_copy(update={"routed": delivery.leg(time.time())})
+        run = await self._shared(task, run, seen)
+        change = await self._begun(task, run, seen, prompt, delivery)
+        opened, messages = await self.runs.open(change, time.time())
+        if opened.following and self.reuse is not None:
+            messages = await self.reuse.attend(opened.id)
+        shadow = shadow_of(fresh, opened, time.time())
+        if shadow is not None:
+            messages = [*messages, *await self.runs.open_beside(shadow)]
+        if opened.decision is None or (opened.status is not None and opened.cached is None):
             return messages
         routed = TaskRouted(
             run=opened.id,
@@ -99,13 +112,59 @@ class Router:
             decision=opened.decision,
             queue_s=opened.queue_s,
         )
-        return [*messages, routed]
+        return [routed, *messages]
+
+    async def _shared(self, task: Task, run: Run, seen: Signals) -> Run:
+        """The run as it stands to others that ask the same, where its class lets them share an answer."""
+        rules = self.classes.of(task.task_class)
+        if rules.cache is None or self.reuse is None:
+            return run
+        otherwise = self._decision(task, run, seen, by_rules(seen), "rules")
+        key = key_of(task, rules, self.reuse.setup)
+        return await self.reuse.stand(run, key, rules.cache, otherwise, fresh=task.hints.fresh)
+
+    async def _begun(self, task: Task, run: Run, seen: Signals, prompt: str, delivery: Delivery) -> Change:
+        """The run with its decision, to be opened; one that takes or awaits another's answer has it already."""
+        if run.cached is not None or run.following:
+            run = run.model_copy(update={"routed": delivery.leg(time.time())})
+            return Change(run, said(run))
+        decision, calls = await self._decide(task, run, seen, prompt, delivery)
+        assigned = await self._assigned(task, run, decision, seen)
+        now = time.time()
+        decided = run.model_copy(
+            update={
+                "decision": assigned.decision,
+                "shadow": assigned.shadow,
+                "planning": assigned.decision.route is Route.PLAN,
+                "calls": calls,
+                "routed": delivery.leg(now),
+            }
+        )
+        return begin(decided, now)
+
+    async def _assigned(self, task: Task, run: Run, decision: Decision, seen: Signals) -> Routed:
+        """What the class's pilot, if it has one, makes of the decision."""
+        hinted = task.hints.tier is not None or task.hints.route is not None
+        fits = holds(seen, Tier.FRONTIER, self.catalog)
+        if not concerned(decision, hinted=hinted, frontier_fits=fits):
+            return Routed(decision)
+        state = await self.pilots.of(task.task_class)
+        if state is None:
+            return Routed(decision)
+        return assign(decision, Who(task.task_class, run.tenant, run.task, run.id), state)
 
     async def _decide(
-        self, task: Task, run: Run, seen: Signals, delivery: Delivery
+        self, task: Task, run: Run, seen: Signals, prompt: str, delivery: Delivery
     ) -> tuple[Decision, tuple[CallRecorded, ...]]:
+        if self.advisor is not None and advised(task, seen.total_tokens, self.advisor):
+            direct = task.model_copy(update={"hints": task.hints.model_copy(update={"route": Route.DIRECT})})
+            decision = self._decision(direct, run, seen, by_rules(seen), "policy")
+            return start(decision, self.advisor, self.advisor.policy.next(case(run, prompt), ())), ()
         scores, by, calls = await self._score(task, run, seen, delivery)
-        decision = decide(
+        return self._decision(task, run, seen, scores, by), calls
+
+    def _decision(self, task: Task, run: Run, seen: Signals, scores: Scores, by: DecidedBy) -> Decision:
+        return decide(
             seen,
             scores,
             risk=task.risk,
@@ -114,7 +173,6 @@ class Router:
             at=run.submitted_at,
             decided_by=by,
         )
-        return decision, calls
 
     async def _score(
         self, task: Task, run: Run, seen: Signals, delivery: Delivery
@@ -174,13 +232,20 @@ class Router:
         """End a run early; a task that was not routed yet is cancelled before it begins."""
         found = await self.runs.store.read(request.run)
         if found is not None:
-            return await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)
+            beside = await self._close_shadow(found[0], request.reason)
+            return [*beside, *await self.runs.close(request.run, TaskStatus.CANCELLED, request.reason)]
         now = time.time()
         calls = await self.runs.settle(request.run)
         stone, messages = await self.runs.open(Change(_tombstone(request, calls, now), []), now)
         if stone.status is None:
             raise Unavailable(f"run {request.run!r} was opened while it was being cancelled", delay_s=0.1)
         return messages or [result_of(stone)]
+
+    async def _close_shadow(self, run: Run, reason: str) -> list[Message]:
+        """Nobody waits for a cancelled task, so its shadow need not go on; it is closed where there is one."""
+        if run.shadow is None or await self.runs.store.read(shadow_id(run)) is None:
+            return []
+        return await self.runs.close(shadow_id(run), TaskStatus.CANCELLED, reason)
 
 
 def refused(delivery: Delivery, data: bytes, error: Exception) -> list[Message]:
@@ -216,6 +281,7 @@ def _new_run(task: Task, delivery: Delivery, *, join: bool) -> Run:
         id=identity,
         tenant=task.tenant,
         task=task.id or "",
+        task_class=task.task_class,
         priority=task.priority,
         risk=task.risk,
         expects=task.expects,

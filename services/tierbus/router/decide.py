@@ -22,7 +22,7 @@ OUTPUT_TOKENS = 1024
 """Answer size assumed when tiers are compared by price."""
 LONG_TOKENS = 30_000
 
-DecidedBy = Literal["hint", "rules", "scorer", "model"]
+DecidedBy = Literal["hint", "rules", "scorer", "model", "policy"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,11 @@ def _cost(tokens: int, tier: Tier, catalog: Catalog, at: float) -> float:
 
 def _fits(tokens: int, tier: Tier, catalog: Catalog) -> bool:
     return any(tokens + OUTPUT_TOKENS <= spec.context_window for spec in catalog.tiers[tier])
+
+
+def holds(seen: Signals, tier: Tier, catalog: Catalog) -> bool:
+    """Whether a tier holds the whole task in one piece."""
+    return _fits(seen.total_tokens, tier, catalog)
 
 
 def _fits_somewhere(tokens: int, catalog: Catalog) -> bool:

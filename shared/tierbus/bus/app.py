@@ -17,12 +17,14 @@ from nats.aio.msg import Msg
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from tierbus.bus import topology
+from tierbus.bus.answers import JetAnswers
 from tierbus.bus.connect import options
 from tierbus.bus.gauges import Gauges
 from tierbus.bus.middleware import watching
 from tierbus.bus.publish import Publisher
+from tierbus.bus.shelves import JetShelves
 from tierbus.bus.slots import SlotSubscriber, subscribe
-from tierbus.bus.stores import JetLedger, JetOutputs, JetRuns, JetTexts
+from tierbus.bus.stores import JetLedger, JetLots, JetMeasures, JetOutputs, JetRuns, JetTexts
 from tierbus.bus.worker import Received, Worker, received
 from tierbus.service import Service
 from tierbus.settings import Settings
@@ -41,6 +43,10 @@ class Bus:
     outputs: JetOutputs
     texts: JetTexts
     ledger: JetLedger
+    answers: JetAnswers
+    shelves: JetShelves
+    measures: JetMeasures
+    lots: JetLots
     nc: Client
 
     @classmethod
@@ -53,6 +59,10 @@ class Bus:
             JetOutputs(publisher),
             JetTexts(nc),
             JetLedger(publisher, nc),
+            JetAnswers(publisher),
+            JetShelves(publisher),
+            JetMeasures(publisher, nc),
+            JetLots(publisher),
             nc,
         )
 

@@ -17,13 +17,15 @@ from tierbus import limits
 from tierbus.bus.connect import close, connect
 from tierbus.bus.publish import ACK_TIMEOUT_S, MSG_ID, Publisher
 from tierbus.bus.stores import JetLedger, JetRuns, JetTexts, replay_messages
-from tierbus.bus.topology import DEAD, EVENTS, LEDGER
+from tierbus.bus.topology import DEAD, EVENTS, LEDGER, QUALITY
 from tierbus.contracts import (
     CallRecorded,
     CancelRequested,
     Content,
     DeadLettered,
+    FeedbackGiven,
     Message,
+    QualityMeasured,
     Result,
     StepReviewed,
     StepStarted,
@@ -191,6 +193,26 @@ class Client:
         """The last record of every call under a ledger subject."""
         async for _name, data, _headers in replay_messages(self.nc, LEDGER, subject, "last_per_subject"):
             yield CallRecorded.model_validate_json(data)
+
+    async def measured(self, tenant: str = "*") -> AsyncIterator[QualityMeasured]:
+        """What the quality watch knows of each task of a tenant, or of all."""
+        subject = f"tierbus.quality.*.{tenant}.*"
+        async for _name, data, _headers in replay_messages(self.nc, QUALITY, subject, "last_per_subject"):
+            yield decode(QualityMeasured, data)
+
+    async def feedback(self, tenant: str = "*") -> AsyncIterator[FeedbackGiven]:
+        """The last feedback on each task of a tenant, or of all."""
+        subject = f"tierbus.feedback.{tenant}.*"
+        async for _name, data, _headers in replay_messages(self.nc, QUALITY, subject, "last_per_subject"):
+            yield decode(FeedbackGiven, data)
+
+    async def give(self, feedback: FeedbackGiven) -> None:
+        """Say what somebody thinks of a result; an earlier word about the same task no longer counts.
+
+        Raises:
+            Unavailable: the bus did not acknowledge it.
+        """
+        await self.publisher.say(feedback)
 
     async def dead(self) -> AsyncIterator[DeadLettered]:
         """Every dead letter, oldest first."""

@@ -1,6 +1,7 @@
 """Saying things on the bus: each message once per key, however often it is said."""
 
 import asyncio
+import contextlib
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -9,11 +10,16 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError
 
+from tierbus import limits
 from tierbus.bus.topology import CLOSING_SUBJECT
 from tierbus.contracts import (
+    BatchDue,
+    BatchTimerSet,
     CallRecorded,
     DeadLettered,
     Message,
+    PilotChanged,
+    PilotOutcome,
     Result,
     StepReviewed,
     StepStarted,
@@ -65,18 +71,37 @@ class Publisher:
         if isinstance(message, _PROGRESS):
             await self._nc.publish(message.subject, encode(message), headers={MSG_ID: message.key})
         elif isinstance(message, Result):
-            await self._say_once(message)
+            await self._say_once(message, headers(message))
+        elif isinstance(message, PilotOutcome | PilotChanged):
+            await self._say_once(message, {TTL: f"{int(limits.PILOT_AGE_S)}s"})
         elif isinstance(message, TimerSet):
-            await self.put(message.subject, encode(TimerDue(run=message.run)), _schedule(message))
-        elif isinstance(message, CallRecorded | DeadLettered):
+            due = TimerDue(run=message.run)
+            await self.put(message.subject, encode(due), _schedule(message.key, message.due_at, due.subject))
+        elif isinstance(message, BatchTimerSet):
+            await self._set_batch_timer(message)
+        elif isinstance(message, BatchDue):
+            await self.put(message.subject, encode(message), {})  # it is due again and again, and belongs to no run
+        elif isinstance(
+            message, CallRecorded | DeadLettered | TimerDue
+        ):  # a timer is about another run than the one in hand
             await self.put(message.subject, encode(message), {MSG_ID: message.key})
         else:
             await self.put(message.subject, encode(message), {MSG_ID: message.key, **headers(message)})
 
-    async def _say_once(self, message: Message) -> None:
-        """The first one stands for ever; a later one is dropped by the server."""
+    async def _set_batch_timer(self, timer: BatchTimerSet) -> None:
+        """The `first` one stands until it rings: whoever comes later does not put it off."""
+        due = BatchDue(place=timer.place, collect=timer.collect)
+        headers = _schedule(timer.key, timer.due_at, due.subject)
+        if not timer.first:
+            await self.put(timer.subject, encode(due), headers)
+            return
+        with contextlib.suppress(Conflict):
+            await self.put(timer.subject, encode(due), {**headers, EXPECT_LAST: "0"})
+
+    async def _say_once(self, message: Message, more: dict[str, str]) -> None:
+        """The first one stands as long as it is kept; a later one is dropped by the server."""
         try:
-            await self.put(message.subject, encode(message), {EXPECT_LAST: "0", **headers(message)})
+            await self.put(message.subject, encode(message), {EXPECT_LAST: "0", **more})
         except Conflict:
             return
 
@@ -122,10 +147,10 @@ class Publisher:
         await self._nc.publish(CLOSING_SUBJECT.format(run=run), b"")
 
 
-def _schedule(timer: TimerSet) -> dict[str, str]:
-    at = datetime.fromtimestamp(timer.due_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _schedule(key: str, due_at: float, target: str) -> dict[str, str]:
+    at = datetime.fromtimestamp(due_at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {
-        MSG_ID: timer.key,
+        MSG_ID: key,
         _SCHEDULE: f"@at {at}",
-        _SCHEDULE_TARGET: TimerDue(run=timer.run).subject,
+        _SCHEDULE_TARGET: target,
     }

@@ -1,24 +1,42 @@
-"""Run states, outputs, texts and the ledger in JetStream."""
+"""Run states, outputs, texts, the ledger and measured quality in JetStream."""
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.errors import APIError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
 from tierbus import limits
+from tierbus.batch.lot import Item, Lot
 from tierbus.bus.publish import ACK_TIMEOUT_S, EXPECT_LAST, TTL, Publisher
-from tierbus.bus.topology import BLOBS, LEDGER, OUTPUT_SUBJECT, OUTPUTS, RUN_SUBJECT, WORK
-from tierbus.contracts import CallRecorded, CallStatus, Content, encode
+from tierbus.bus.topology import (
+    BLOBS,
+    ITEM_SUBJECT,
+    LEDGER,
+    LOT_SUBJECT,
+    OUTPUT_SUBJECT,
+    OUTPUTS,
+    QUALITY,
+    RUN_SUBJECT,
+    WORK,
+)
+from tierbus.contracts import CallRecorded, CallStatus, Content, QualityMeasured, decode, encode
 from tierbus.errors import Conflict, Misconfigured, Rejected, Unavailable
+from tierbus.quality.cap import Taken
 from tierbus.run import Run
 from tierbus.stores import Output
 
-_NO_MESSAGE = 10037
+NO_MESSAGE = 10037
+_READ_AT_ONCE = 100
 
 
 async def last(publisher: Publisher, stream: str, subject: str) -> tuple[bytes, int] | None:
@@ -29,9 +47,14 @@ async def last(publisher: Publisher, stream: str, subject: str) -> tuple[bytes, 
     if error is None:
         message = answer["message"]
         return base64.b64decode(message.get("data") or b""), int(message["seq"])
-    if error.get("err_code") == _NO_MESSAGE:
+    if error.get("err_code") == NO_MESSAGE:
         return None
     raise Unavailable(f"{stream} did not give the last of {subject}: {error.get('description')}")
+
+
+async def purge(publisher: Publisher, subject: str) -> None:
+    """Take everything under a subject of WORK off the bus."""
+    await publisher.request(f"$JS.API.STREAM.PURGE.{WORK}", json.dumps({"filter": subject}).encode())
 
 
 class JetRuns:
@@ -69,8 +92,9 @@ class JetRuns:
         for subject in (
             f"tierbus.plan.*.{run}",
             f"tierbus.step.*.*.{run}.*.*",
+            ITEM_SUBJECT.format(lane="*", run=run, step="*", attempt="*"),
         ):
-            await self._publisher.request(f"$JS.API.STREAM.PURGE.{WORK}", json.dumps({"filter": subject}).encode())
+            await purge(self._publisher, subject)
 
     async def done(self, run: str) -> None:
         body = json.dumps({"filter": f"tierbus.timer.{run}"}).encode()
@@ -197,6 +221,101 @@ class JetLedger:
         return sorted(records, key=lambda record: (record.started_at, record.call))
 
 
+class JetMeasures:
+    """What the quality watch knows, in QUALITY, compare-and-set by the sequence of the subject."""
+
+    def __init__(self, publisher: Publisher, nc: Client) -> None:
+        self._publisher = publisher
+        self._nc = nc
+        self._days: dict[str, _Day] = {}
+        self._looking = asyncio.Lock()
+
+    async def read(self, about: QualityMeasured) -> tuple[QualityMeasured, int] | None:
+        found = await last(self._publisher, QUALITY, about.subject)
+        return (decode(QualityMeasured, found[0]), found[1]) if found else None
+
+    async def write(self, record: QualityMeasured, revision: int) -> int:
+        return await self._publisher.put(record.subject, encode(record), {EXPECT_LAST: str(revision)})
+
+    async def taken(self, day: str) -> dict[str, Taken]:
+        """Each record is read once by a process: what was written since the last look is all that is asked for."""
+        async with self._looking:
+            seen = self._days.setdefault(day, _Day())
+            async for message in _read(self._nc, QUALITY, f"tierbus.quality.{day}.*.*", _since(seen.sequence)):
+                record = decode(QualityMeasured, message.data)
+                seen.take(message.metadata.sequence.stream, record)
+            while len(self._days) > _DAYS:
+                del self._days[next(iter(self._days))]
+            return dict(seen.taken)
+
+
+_DAYS = 3
+"""Days that a process remembers: tasks end today or, round midnight and where the watch is behind, on a day before."""
+
+
+@dataclass
+class _Day:
+    """What a day's records say up to a sequence of the stream; a record that takes nothing takes no room here either."""
+
+    sequence: int = 0
+    taken: dict[str, Taken] = field(default_factory=dict)
+
+    def take(self, sequence: int, record: QualityMeasured) -> None:
+        self.sequence = max(self.sequence, sequence)
+        if record.own_nano_usd:
+            self.taken[record.subject] = Taken(record.rules, record.own_nano_usd)
+        else:
+            self.taken.pop(record.subject, None)
+
+
+class JetLots:
+    """Waiting steps and batches in WORK, one subject each: nobody consumes them, they are looked up by their subjects."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def add(self, item: Item) -> None:
+        with contextlib.suppress(Conflict):
+            await self._publisher.put(_item_subject(item), encode(item), {EXPECT_LAST: "0"})
+
+    async def waiting(self, lane: str) -> list[Item]:
+        found: list[Item] = []
+        subjects = await self._subjects(lane)
+        for start in range(0, len(subjects), _READ_AT_ONCE):
+            some = [last(self._publisher, WORK, subject) for subject in subjects[start : start + _READ_AT_ONCE]]
+            found += [Item.model_validate_json(item[0]) for item in await asyncio.gather(*some) if item is not None]
+        return found
+
+    async def count(self, lane: str) -> int:
+        return len(await self._subjects(lane))
+
+    async def _subjects(self, lane: str) -> list[str]:
+        """The subjects of a lane; the server tells at most 100,000 at a time, which is more than waits in one."""
+        wanted = ITEM_SUBJECT.format(lane=lane, run="*", step="*", attempt="*")
+        body = json.dumps({"subjects_filter": wanted}).encode()
+        answer = await self._publisher.request(f"$JS.API.STREAM.INFO.{WORK}", body)
+        if error := answer.get("error"):
+            raise Unavailable(f"{WORK} did not tell what waits in {lane}: {error.get('description')}")
+        return list(answer["state"].get("subjects") or {})
+
+    async def take(self, item: Item) -> None:
+        await purge(self._publisher, _item_subject(item))
+
+    async def read(self, name: str) -> tuple[Lot, int] | None:
+        found = await last(self._publisher, WORK, LOT_SUBJECT.format(name=name))
+        return (Lot.model_validate_json(found[0]), found[1]) if found else None
+
+    async def write(self, lot: Lot, revision: int) -> int:
+        headers = {EXPECT_LAST: str(revision)}
+        if lot.ended_at is not None:
+            headers[TTL] = f"{int(limits.STATE_TTL_S)}s"
+        return await self._publisher.put(LOT_SUBJECT.format(name=lot.name), encode(lot), headers)
+
+
+def _item_subject(item: Item) -> str:
+    return ITEM_SUBJECT.format(lane=item.lane, run=item.run, step=item.step, attempt=item.attempt)
+
+
 async def replay(nc: Client, stream: str, subject: str, policy: str = "all") -> Any:
     """Everything a stream holds under a subject now, oldest first; ends when all is read."""
     async for _subject, data, _headers in replay_messages(nc, stream, subject, policy):
@@ -209,11 +328,25 @@ async def replay_messages(nc: Client, stream: str, subject: str, policy: str = "
     Raises:
         Unavailable: the stream does not answer.
     """
+    async for message in _read(nc, stream, subject, {"deliver_policy": policy}):
+        yield message.subject, message.data, message.headers or {}
+
+
+def _since(sequence: int) -> dict[str, Any]:
+    """From where to read what was written after this sequence."""
+    if not sequence:
+        return {"deliver_policy": "all"}
+    return {"deliver_policy": "by_start_sequence", "opt_start_seq": sequence + 1}
+
+
+async def _read(nc: Client, stream: str, subject: str, start: dict[str, Any]) -> AsyncIterator[Msg]:
+    """The messages that a stream holds under a subject now, from `start` on."""
     js = nc.jetstream(timeout=ACK_TIMEOUT_S)
     from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
     config = ConsumerConfig(
-        deliver_policy=DeliverPolicy(policy),
+        deliver_policy=DeliverPolicy(start["deliver_policy"]),
+        opt_start_seq=start.get("opt_start_seq"),
         ack_policy=AckPolicy.NONE,
         filter_subject=subject,
         inactive_threshold=30.0,
@@ -227,7 +360,7 @@ async def replay_messages(nc: Client, stream: str, subject: str, policy: str = "
                 batch = await subscription.fetch(min(left, 500), timeout=ACK_TIMEOUT_S)
                 left -= len(batch)
                 for message in batch:
-                    yield message.subject, message.data, message.headers or {}
+                    yield message
         finally:
             await subscription.unsubscribe()
     except (nats.errors.Error, APIError, TimeoutError) as error:

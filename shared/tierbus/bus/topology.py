@@ -6,10 +6,14 @@ from typing import Any
 
 from tierbus import limits
 from tierbus.contracts import (
+    BatchDue,
     CancelRequested,
     Message,
+    PilotOutcome,
+    PlanJudged,
     PlanRequested,
     Priority,
+    QualityDue,
     StepExecuted,
     StepReleased,
     Task,
@@ -19,10 +23,27 @@ from tierbus.contracts import (
 
 NANOS = 1_000_000_000
 DEDUP_WINDOW_S = 120
-TASKS, WORK, EVENTS, OUTPUTS, LEDGER, DEAD = "TASKS", "WORK", "EVENTS", "OUTPUTS", "LEDGER", "DEAD"
+TASKS, WORK, EVENTS, OUTPUTS, LEDGER, QUALITY, DEAD = (
+    "TASKS",
+    "WORK",
+    "EVENTS",
+    "OUTPUTS",
+    "LEDGER",
+    "QUALITY",
+    "DEAD",
+)
+CACHE = "CACHE"
+SHELVES = "SHELVES"
+PILOT = "PILOT"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
+ITEM_SUBJECT = "tierbus.batch.item.{lane}.{run}.{step}.{attempt}"
+LOT_SUBJECT = "tierbus.batch.lot.{name}"
 OUTPUT_SUBJECT = "tierbus.output.{slot}"
+LEAD_SUBJECT = "tierbus.cache.{tenant}.{key}"
+FOLLOW_SUBJECT = "tierbus.follow.{leader}.{follower}"
+SHELF_SUBJECT = "tierbus.shelf.{tenant}.{shape}"
+PILOT_SUBJECT = "tierbus.pilot.state.{task_class}.{rules}"
 CLOSING_SUBJECT = "tierbus.ctl.closing.{run}"
 
 
@@ -68,7 +89,10 @@ STREAMS: tuple[Stream, ...] = (
     ),
     _stream(
         WORK,
-        *(f"tierbus.{kind}.>" for kind in ("run", "plan", "step", "review", "timer", "due", "cancel")),
+        *(
+            f"tierbus.{kind}.>"
+            for kind in ("run", "plan", "step", "review", "timer", "due", "cancel", "judged", "watch", "batch")
+        ),
         retention="workqueue",
         discard="old",
         max_msgs_per_subject=1,
@@ -84,7 +108,42 @@ STREAMS: tuple[Stream, ...] = (
         max_msgs_per_subject=1,
         max_age=int(limits.BLOB_TTL_S) * NANOS,
     ),
+    _stream(
+        CACHE,
+        "tierbus.cache.*.*",
+        "tierbus.follow.*.*",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        max_age=int(limits.BLOB_TTL_S) * NANOS,
+        allow_msg_ttl=True,
+    ),
+    _stream(
+        SHELVES,
+        "tierbus.shelf.*.*",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
+    ),
     _stream(LEDGER, "tierbus.ledger.>", retention="limits", deny_delete=True, deny_purge=True),
+    _stream(
+        QUALITY,
+        "tierbus.quality.*.*.*",
+        "tierbus.feedback.*.*",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        max_age=int(limits.QUALITY_AGE_S) * NANOS,
+    ),
+    _stream(
+        PILOT,
+        "tierbus.pilot.>",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
+    ),
     _stream(DEAD, "tierbus.dead.*.*", retention="limits", max_age=int(limits.DEAD_AGE_S) * NANOS),
 )
 
@@ -102,6 +161,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     *_lanes("router", TASKS, Task, "router-task", "tierbus.task.{lane}.*"),
     Consumer("router-cancel", WORK, "tierbus.cancel.*.*", "router", CancelRequested, 0.25),
     *_lanes("planner", WORK, PlanRequested, "planner-plan", "tierbus.plan.{lane}.*"),
+    Consumer("planner-judged", WORK, "tierbus.judged.*", "planner", PlanJudged, 0.25),
     *(
         lane
         for tier in Tier
@@ -109,8 +169,11 @@ CONSUMERS: tuple[Consumer, ...] = (
             "executor", WORK, StepReleased, f"executor-step-{tier}", f"tierbus.step.{tier}.{{lane}}.*.*.*"
         )
     ),
+    Consumer("executor-batch", WORK, "tierbus.batch.due.*", "executor", BatchDue, 0.25),
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
+    Consumer("reviewer-watch", WORK, "tierbus.watch.*", "reviewer", QualityDue, _LANES[Priority.LOW]),
+    Consumer("reviewer-pilot", PILOT, "tierbus.pilot.outcome.>", "reviewer", PilotOutcome, 0.25),
 )
 
 

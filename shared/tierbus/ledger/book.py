@@ -1,5 +1,7 @@
 """Writing a call down: pure constructors of ledger records, with their prices."""
 
+from decimal import Decimal
+
 from tierbus.contracts import CallRecorded, CallStatus, Slot, Tier, Usage
 from tierbus.pricing.cost import price
 from tierbus.tiers.catalog import Catalog, ModelSpec
@@ -18,12 +20,24 @@ class Book:
 
     def __init__(self, catalog: Catalog) -> None:
         self._frontier = catalog.tiers[Tier.FRONTIER][0]
+        self._providers = catalog.providers
+
+    def _part(self, spec: ModelSpec, *, batch: bool) -> Decimal | None:
+        return self._providers[spec.provider].batch_price_factor if batch else None
 
     def started(
-        self, slot: Slot, n: int, tier: Tier, spec: ModelSpec, guess: Usage, at: float, asked_in: str | None = None
+        self,
+        slot: Slot,
+        n: int,
+        tier: Tier,
+        spec: ModelSpec,
+        guess: Usage,
+        at: float,
+        asked_in: str | None = None,
+        batch: str | None = None,
     ) -> CallRecorded:
-        """An open call, charged by estimate until it is closed; `asked_in` is the span of its question."""
-        cost = price(spec, guess, at)
+        """An open call, charged by estimate until it is closed; `asked_in` is the span of its question, `batch` its batch."""
+        cost = price(spec, guess, at, batch=self._part(spec, batch=batch is not None))
         return CallRecorded(
             call=f"{slot.id}.{n}",
             run=slot.run,
@@ -42,6 +56,8 @@ class Book:
             price_source=cost.source,
             started_at=at,
             asked_in=asked_in,
+            batch=batch is not None,
+            batch_id=batch,
         )
 
     def finished(
@@ -55,7 +71,7 @@ class Book:
         stop_reason: str,
     ) -> CallRecorded:
         """A call that the provider answered, at its own token counts."""
-        cost = price(spec, usage, started.started_at, duration_s)
+        cost = price(spec, usage, started.started_at, duration_s, self._part(spec, batch=started.batch))
         return started.model_copy(
             update={
                 "status": CallStatus.FINISHED,

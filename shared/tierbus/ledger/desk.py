@@ -7,7 +7,7 @@ if the answer was stored, it is used; if not, the open call is settled as interr
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 
 import structlog
@@ -117,6 +117,10 @@ class Desk:
         with self._watch.question(ask.slot, ask.tier) as asked_in:
             return await self._answer(ask, _Tries(asked_in))
 
+    async def stored(self, slot: Slot) -> Output | None:
+        """The answer that a question got earlier, without asking."""
+        return await self._outputs.get(slot.id)
+
     async def _answer(self, ask: Ask, tries: _Tries) -> Output:
         specs = self._order(ask)
         place = rounds = 0
@@ -124,6 +128,8 @@ class Desk:
             output = await self._try(ask, n, specs[place], tries)
             if output is not None:
                 return output
+            if tries.calls[-1:] and tries.calls[-1].batch:
+                continue  # that was the batch's try: this tier's own begin with the same model
             if specs[place].id in tries.refused_by:
                 specs.pop(place)
             else:
@@ -152,17 +158,18 @@ class Desk:
         await model.ready()
         async with self.gates.of(spec).enter(ask.priority, guess.input):
             started = self._book.started(ask.slot, n, ask.tier, spec, guess, time.time(), tries.asked_in)
-            self._afford(ask, started, tries)
+            await self._afford(ask, started, tries)
             if not await self._ledger.claim(started):
                 return await self._taken(ask, started, tries)
             return await self._call(ask, model, started, tries)
 
-    def _afford(self, ask: Ask, started: CallRecorded, tries: _Tries) -> None:
+    async def _afford(self, ask: Ask, started: CallRecorded, tries: _Tries) -> None:
+        """A call that was opened before, perhaps in a batch at half the price, is paid for already."""
         if ask.budget_nano_usd is None:
             return
         so_far = spent(tries.calls)
         needed = started.cost_nano_usd or 0
-        if so_far + needed > ask.budget_nano_usd:
+        if so_far + needed > ask.budget_nano_usd and await self._ledger.last(started) is None:
             left = (ask.budget_nano_usd - so_far) / 1e9
             raise Unaffordable(
                 f"a call to {started.model} is estimated at ${needed / 1e9:.6f}, ${left:.6f} of the budget is left",
@@ -203,12 +210,13 @@ class Desk:
         if ask.again:
             self._watch.found(call)
 
-    async def leftovers(self, about: Slot) -> tuple[CallRecorded, ...]:
-        """Every call that was made for a step's attempt by a role, whatever became of its asker; open ones are settled."""
+    async def leftovers(self, about: Slot, known: Container[str] = ()) -> tuple[CallRecorded, ...]:
+        """Every call but the `known` that was made for a step's attempt by a role, whatever became of its asker; open ones are settled."""
         mine = [
             call
             for call in await self._ledger.of_run(about.run)
             if (call.step, call.attempt, call.role) == (about.step, about.attempt, about.role)
+            and call.call not in known
         ]
         return tuple([await self._settled(call) for call in mine])
 

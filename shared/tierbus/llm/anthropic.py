@@ -27,7 +27,7 @@ class AnthropicModel:
 
     async def ask(self, question: Question, timeout_s: float) -> Reply:
         """Ask once. See `Model.ask` for what it raises."""
-        return await self._line.ask(self._request(question), _reply, timeout_s)
+        return await self._line.ask(self.request(question), reply_of, timeout_s)
 
     async def ready(self) -> None:
         """Load the SDK and make its client now rather than at the first question."""
@@ -37,7 +37,13 @@ class AnthropicModel:
         """Close the connections, if any were opened."""
         await self._line.close()
 
-    def _request(self, question: Question) -> dict[str, Any]:
+    @property
+    def line(self) -> Line:
+        """The connection, which the batch endpoint shares."""
+        return self._line
+
+    def request(self, question: Question) -> dict[str, Any]:
+        """The question in this API's form."""
         request: dict[str, Any] = {
             "model": self.spec.id,
             "max_tokens": min(question.max_output, self.spec.max_output),
@@ -117,10 +123,11 @@ def _connect(base_url: str, api_key: str) -> Client:
         max_retries=0,
         open_telemetry={"traces": False, "propagation": False},
     )
-    return Client(anthropic, client.messages.create, client.close)
+    return Client(anthropic, client.messages.create, client.close, client.messages.batches)
 
 
-def _reply(message: Any) -> Reply:
+def reply_of(message: Any) -> Reply:
+    """The SDK's message as ours."""
     used = message.usage
     read, written = used.cache_read_input_tokens or 0, used.cache_creation_input_tokens or 0
     return Reply(
@@ -133,6 +140,7 @@ def _reply(message: Any) -> Reply:
         ),
         stop=_STOPS.get(message.stop_reason, StopReason.TRUNCATED),
         model=message.model,
-        request_id=message._request_id or message.id,  # noqa: SLF001 - the SDK's documented way to the request id
+        request_id=getattr(message, "_request_id", None)
+        or message.id,  # a message of a batch came with no response of its own
         extra={"stop_reason": message.stop_reason},
     )

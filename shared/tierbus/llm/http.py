@@ -7,9 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from tierbus.llm.model import ProviderBusy, ProviderError, ProviderLost, ProviderRefused, Reply
+
+T = TypeVar("T")
 
 CONNECT_S = 10.0
 _BUSY = {408, 409, 425, 429}
@@ -20,11 +22,15 @@ _NOT_SENDABLE = {"InvalidURL", "LocalProtocolError", "UnsupportedProtocol"}
 
 
 class Client(NamedTuple):
-    """An SDK's client: the module with its error classes, the method that asks, and the one that closes it."""
+    """An SDK's client: the module with its error classes, the method that asks, and the one that closes it.
+
+    `batches` has the methods of the batch endpoint, where the SDK has one that we speak.
+    """
 
     sdk: ModuleType
     send: Callable[..., Awaitable[Any]]
     close: Callable[[], Awaitable[None]]
+    batches: Any = None
 
 
 class Line:
@@ -46,11 +52,17 @@ class Line:
         Raises:
             ProviderError: see `Model.ask`.
         """
-        answer = await self._send(await self._made(), request, timeout_s)
+        client = await self._made()
+        limits = client.sdk.Timeout(None, connect=min(CONNECT_S, timeout_s / 2))
+        answer = await self.within(timeout_s, lambda: client.send(**request, timeout=limits))
         try:
             return read(answer)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ProviderLost(f"the answer cannot be read ({type(error).__name__})", kind="unreadable") from None
+
+    async def batches(self) -> Any:
+        """The methods of the batch endpoint."""
+        return (await self._made()).batches
 
     async def ready(self) -> None:
         """Make the client now."""
@@ -67,11 +79,16 @@ class Line:
                 self._client = await asyncio.to_thread(self._connect)
             return self._client
 
-    async def _send(self, client: Client, request: dict[str, Any], timeout_s: float) -> Any:
-        limits = client.sdk.Timeout(None, connect=min(CONNECT_S, timeout_s / 2))
+    async def within(self, timeout_s: float, call: Callable[[], Awaitable[T]]) -> T:
+        """What a call of the SDK brings within its time, its errors as ours.
+
+        Raises:
+            ProviderError: see `Model.ask`.
+        """
+        client = await self._made()
         try:
             async with asyncio.timeout(timeout_s):
-                return await client.send(**request, timeout=limits)
+                return await call()
         except TimeoutError:
             raise ProviderLost(f"no answer within {timeout_s:g} s", kind="timeout") from None
         except json.JSONDecodeError:

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from tierbus.errors import Misconfigured
 from tierbus.llm.anthropic import AnthropicModel
+from tierbus.llm.anthropic_batches import AnthropicBatches
+from tierbus.llm.batches import Batches
 from tierbus.llm.model import Model
 from tierbus.llm.openai import OpenAIModel
 from tierbus.tiers.catalog import Catalog, ModelSpec, ProviderSpec
@@ -22,6 +24,14 @@ class Models(Protocol):
 
     async def close(self) -> None:
         """Close all connections."""
+        ...
+
+
+class BatchModels(Protocol):
+    """Where a batch desk finds its endpoints."""
+
+    def batches(self, spec: ModelSpec) -> Batches:
+        """The batch endpoint of this model's provider."""
         ...
 
 
@@ -45,6 +55,17 @@ class Connected:
             kind = AnthropicModel if provider.sdk == "anthropic" else OpenAIModel
             self._models[spec] = kind(spec, base_url=self._address(provider), api_key=self._key(provider))
         return self._models[spec]
+
+    def batches(self, spec: ModelSpec) -> Batches:
+        """The batch endpoint of this model's provider.
+
+        Raises:
+            Misconfigured: it speaks no batch API that we do, or see `of`.
+        """
+        model = self.of(spec)
+        if not isinstance(model, AnthropicModel):
+            raise Misconfigured(f"provider {spec.provider!r} of model {spec.id!r} has no batch endpoint that is spoken")
+        return AnthropicBatches(model)
 
     def _address(self, provider: ProviderSpec) -> str | None:
         if self._sim_url is not None:
@@ -84,6 +105,6 @@ def _rooted(address: str, provider: ProviderSpec) -> str:
     return root if urlsplit(root).path else f"{root}/v1"
 
 
-def connect(catalog: Catalog, *, sim_url: str | None, environ: Mapping[str, str]) -> Models:
+def connect(catalog: Catalog, *, sim_url: str | None, environ: Mapping[str, str]) -> Connected:
     """The models of a catalog; with `sim_url` all of them at the stand-in server, without any key."""
     return Connected(catalog, sim_url, environ)

@@ -116,6 +116,11 @@ class Learned:
         self._used: dict[str, Ledger] = {}
         self._kept: dict[tuple[str, str], Gain] = {}
 
+    def covers(self, task_class: str) -> bool:
+        """Whether it was fitted on tasks of this class; others are left to the rules of whoever asks."""
+        lesson = self.lessons.get(task_class)
+        return lesson is not None and bool(lesson.stages)
+
     def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
         """The next move; the strong model's answer is always taken."""
         if any(one.place == self._strong for one in seen):
@@ -173,7 +178,8 @@ class Learned:
         return again
 
     def prepare(self, cases: Sequence[Case], seens: Sequence[tuple[Seen, ...]]) -> None:
-        """Work out all models' gains for tasks that will be played, and keep them by case id."""
+        """Work out all models' gains for tasks that will be played, and keep them by case id instead of those kept before."""
+        kept: dict[tuple[str, str], Gain] = {}
         for case, answers in zip(cases, seens, strict=True):
             lesson = self.lessons.get(case.task_class)
             for name in lesson.stages if lesson is not None else ():
@@ -181,7 +187,8 @@ class Learned:
                 for first in range(self._strong) if not places else places[:1]:
                     gain = self._gain(case, tuple(answers[place] for place in places), first)
                     if gain is not None:
-                        self._kept[case.id, _key(name, first)] = gain
+                        kept[case.id, _key(name, first)] = gain
+        self._kept = kept
 
     def score(self, case: Case, seen: tuple[Seen, ...]) -> float | None:
         """What a strong call is expected to add to the first place's answer, or to those seen; None for unknown classes."""

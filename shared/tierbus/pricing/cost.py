@@ -41,17 +41,18 @@ UNPRICED = Price(None, "unpriced")
 FREE = Price(0, "free")
 
 
-def price(model: ModelSpec, usage: Usage, at: float, duration_s: float = 0.0) -> Price:
+def price(model: ModelSpec, usage: Usage, at: float, duration_s: float = 0.0, batch: Decimal | None = None) -> Price:
     """The price of one call made at `at` (Unix seconds, UTC): list prices change with time.
 
     `duration_s` counts only where a machine is paid by the hour; 0 means not known, and is then reckoned from the tokens.
+    `batch` is the part of a price per token that a request in a batch costs; None for a call by itself.
     What has no price, or counts more cached tokens than input, is unpriced.
     """
     match model.price:
         case ListPrice() as listed:
-            return _by_list(listed.provider, listed.model or model.id, usage, int(at // _SLOT_S))
+            return _by_list(listed.provider, listed.model or model.id, usage, int(at // _SLOT_S), batch)
         case TokenPrice() as own:
-            return Price(_nano(_by_tokens(own, usage)), "tier file") if _consistent(usage) else UNPRICED
+            return _part(_by_tokens(own, usage), "tier file", batch) if _consistent(usage) else UNPRICED
         case HourPrice() as hourly:
             return _by_hour(hourly, usage, duration_s)
         case _:
@@ -100,7 +101,7 @@ def _source() -> str:
 
 
 @lru_cache(maxsize=4096)
-def _by_list(provider: str, name: str, usage: Usage, slot: int) -> Price:
+def _by_list(provider: str, name: str, usage: Usage, slot: int, batch: Decimal | None) -> Price:
     found = _model_price(provider, name, slot)
     if found is None or not _consistent(usage):
         return UNPRICED
@@ -110,7 +111,12 @@ def _by_list(provider: str, name: str, usage: Usage, slot: int) -> Price:
         cache_read_tokens=usage.cache_read,
         cache_write_tokens=usage.cache_write,
     )
-    return Price(_nano(found.calc_price(counted)["total_price"]), _source())
+    return _part(found.calc_price(counted)["total_price"], _source(), batch)
+
+
+def _part(dollars: Decimal, source: str, batch: Decimal | None) -> Price:
+    """The whole price, or a batch's part of it; it is rounded once."""
+    return Price(_nano(dollars), source) if batch is None else Price(_nano(dollars * batch), f"{source} x{batch} batch")
 
 
 @lru_cache(maxsize=256)

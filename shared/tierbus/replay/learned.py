@@ -11,16 +11,18 @@ from tierbus.replay.board import Board
 from tierbus.replay.errors import INSTALL
 
 
-def fitted(train: Board) -> Policy:
-    """A policy learned from these tasks: `tierbus.policy.fit.fit(cases, seens, correct)`.
+def fitted(train: Board, margin: float) -> Policy:
+    """A policy learned from these tasks: `tierbus.policy.fit.fit(cases, seens, correct, models, aim)`.
 
-    `cases` and `seens` are as on the board; `correct` says for every task, place by place, whether the answer was right.
+    `cases` and `seens` are as on the board; `correct` says for every task, place by place, whether the answer was right. The aim
+    is to lose no more accuracy than the margin (.01 is one point).
 
     Raises:
         Misconfigured: this release has no learned policy, or a library for it is missing.
     """
-    fit = _module("tierbus.policy.fit").fit
-    return cast("Policy", fit(train.cases, train.seens, tuple(tuple(row) for row in train.correct.tolist())))
+    module = _module("tierbus.policy.fit")
+    correct = tuple(tuple(row) for row in train.correct.tolist())
+    return cast("Policy", module.fit(train.cases, train.seens, correct, train.models, module.Aim(target=margin)))
 
 
 def stored(path: Path) -> Policy:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tierbus.contracts import NANO, Attempt, CallRecorded, Result, Usage
+from tierbus.contracts import NANO, Attempt, CallRecorded, PilotArm, QualityMeasured, Result, Usage
 from tierbus.run import Run
 from tierbus.telemetry import names
 from tierbus.telemetry.names import Attr
@@ -40,7 +40,10 @@ def _tokens(usage: Usage) -> Iterator[tuple[str, int]]:
 
 
 def of_change(meters: Meters, before: Run | None, after: Run) -> None:
-    """What a change of a run's state did to its steps."""
+    """What a change of a run's state did to its plan and its steps."""
+    if before is not None and before.planning and after.plan_tried is not None:
+        event = "adapted" if after.plan_reused_from is not None else "unfit"
+        meters.add(names.TEMPLATES, 1, {Attr.TEMPLATE_EVENT: event})
     for _name, attempt in new_attempts(before, after):
         labels = {
             Attr.VERDICT: attempt.verdict.kind.value,
@@ -58,7 +61,9 @@ def of_change(meters: Meters, before: Run | None, after: Run) -> None:
 
 
 def of_end(meters: Meters, result: Result) -> None:
-    """A task that ended."""
+    """A task that ended; a shadow is nobody's task, and what it costs is counted with its pilot."""
+    if result.decision and result.decision.pilot and result.decision.pilot.arm is PilotArm.SHADOW:
+        return
     outcome = {Attr.OUTCOME: result.status.value}
     ended = {**outcome, Attr.ROUTE: result.decision.route.value if result.decision else names.UNROUTED}
     meters.add(names.TASKS, 1, {**ended, Attr.TENANT: result.tenant})
@@ -66,6 +71,17 @@ def of_end(meters: Meters, result: Result) -> None:
     meters.record(names.TASK_DURATION, max(0.0, result.at - result.submitted_at), ended)
     if result.baseline and result.baseline.cost_nano_usd is not None:
         meters.add(names.BASELINE, result.baseline.cost_nano_usd / NANO, {Attr.TENANT: result.tenant})
+
+
+def of_quality(meters: Meters, record: QualityMeasured) -> None:
+    """A task that the quality watch is done with; classes without rules of their own are counted together, as `*`."""
+    whose = {Attr.CLASS: record.rules}
+    shown = (record.comparison or record.state).value
+    meters.add(names.QUALITY_COMPARISONS, 1, {**whose, Attr.COMPARISON: shown})
+    meters.add(names.QUALITY_COST, record.own_nano_usd / NANO, whose)
+    if record.comparison is not None and record.task_nano_usd is not None and record.frontier_nano_usd is not None:
+        meters.add(names.QUALITY_TASK_COST, record.task_nano_usd / NANO, whose)
+        meters.add(names.QUALITY_FRONTIER_COST, record.frontier_nano_usd / NANO, whose)
 
 
 def new_attempts(before: Run | None, after: Run) -> Iterator[tuple[str, Attempt]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from tierbus.contracts import Leg, Message, Model, Result, StepExecuted, Task, run_id
+from tierbus.contracts import Leg, Message, Model, PlanJudged, Result, StepExecuted, Task, run_id
 from tierbus.run import Run
 from tierbus.service import Delivery
 from tierbus.telemetry import context, spans
@@ -71,13 +71,16 @@ class Handling:
         self.closed: list[Make] = []
         self._changes: list[tuple[Run | None, Run, float]] = []
         self.handed_back = False
+        self.owed = False
         self.ended = False
         self._wanted: bool | None = None
         self._ended_at: float | None = None
 
     @property
     def traced(self) -> bool:
-        """Whether anybody wants its spans."""
+        """Whether anybody wants its spans. Counting a plan is no work of its task, whose trace has been told by then."""
+        if isinstance(self.message, PlanJudged):
+            return False
         if self._wanted is not None:
             return self._wanted
         trace_id = self.trace_id
@@ -158,6 +161,8 @@ class Handling:
         """What a message said in it carries, so that who hears it knows where it hangs: on its step, or on the task."""
         if self.run is None or self.trace_id is None or not self.traced:
             return {}
+        if _field(message, "run") not in (None, self.run.id):
+            return {}  # of a run beside it, which has a trace of its own
         step = _field(message, "step")
         parent = context.step_span(self.run.id, step) if step else context.root_span(self.run.id)
         return {
@@ -207,7 +212,12 @@ class Handling:
             if before is None and after.decision is not None:
                 attributes |= spans.route_attributes(after.decision)
             if before is not None and before.planning and after.planned is not None:
-                attributes |= spans.plan_attributes(len(after.steps), after.fallback, repaired=after.repaired)
+                attributes |= spans.plan_attributes(
+                    len(after.steps),
+                    after.fallback,
+                    repaired=after.repaired,
+                    reused_from=after.plan_reused_from,
+                )
             for _name, attempt in new_attempts(before, after):
                 attributes |= spans.verdict_attributes(attempt.verdict)
                 attributes[Attr.ATTEMPT_OUTCOME] = attempt.outcome.value
@@ -236,7 +246,8 @@ class Handling:
             return
         self.ended = True
         run = self.run
-        if self.delivery.again and not self.closed and run is not None and not self.is_task:
+        ours = run is not None and (not self.is_task or run.ended_at_once)
+        if self.delivery.again and not self.closed and run is not None and ours:
             again = self._told_again(run, said)
             self.closed = [lambda: again] if again else []
         self._end(self, self.delivery.leg(self._ended_at or time.time()))
@@ -255,4 +266,4 @@ class Handling:
     @property
     def owes(self) -> bool:
         """Whether it told what nobody else will tell: then it is acknowledged only when that has been sent."""
-        return bool(self.asked or self.closed)
+        return bool(self.asked or self.closed or self.owed)

@@ -14,7 +14,7 @@ from tierbus.telemetry.export import by_grpc, instance, quiet, resource, wanted
 from tierbus.telemetry.names import METRICS, SCOPE, Attr, Kind, Metric
 
 TENANTS = 100
-"""Tenants that keep their name as a label; later ones are counted together, so that a metric stays small."""
+"""Tenants, and classes, that keep their name as a label; later ones are counted together, so that a metric stays small."""
 OTHER = "other"
 Reading = tuple[float, Mapping[Attr, str]]
 
@@ -35,6 +35,7 @@ class OtelMeters:
             exemplar_filter=AlwaysOffExemplarFilter(),
         )
         self._tenants: set[str] = set()
+        self._kept = {Attr.TENANT: self._tenants, Attr.CLASS: set[str]()}
         self._totals: dict[str, dict[tuple[str, ...], float]] = {}
         self._readings: dict[Metric, list[Callable[[], Iterable[Reading]]]] = {}
         self._labels = {metric.name: frozenset(metric.labels) for metric in METRICS}
@@ -95,11 +96,12 @@ class OtelMeters:
             raise ValueError(f"{metric.name} has the labels {metric.labels}, not {tuple(labels)}")
 
     def _bounded(self, name: Attr, text: str) -> str:
-        """The label's text; of tenants only so many keep their name."""
-        if name is not Attr.TENANT or text in self._tenants:
+        """The label's text; of tenants and classes only so many keep their name."""
+        kept = self._kept.get(name)
+        if kept is None or text in kept:
             return text
-        if len(self._tenants) < TENANTS:
-            self._tenants.add(text)
+        if len(kept) < TENANTS:
+            kept.add(text)
             return text
         return OTHER
 

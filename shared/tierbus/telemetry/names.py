@@ -18,6 +18,7 @@ class Attr(StrEnum):
     TASK = "tierbus.task.id"
     TENANT = "tierbus.tenant.id"
     RUN = "tierbus.run.id"
+    CLASS = "tierbus.task.class"
     OUTCOME = "tierbus.task.outcome"
     REASON = "tierbus.task.reason"
 
@@ -31,6 +32,9 @@ class Attr(StrEnum):
     PLAN_STEPS = "tierbus.plan.steps"
     PLAN_REPAIRED = "tierbus.plan.repaired"
     PLAN_FALLBACK = "tierbus.plan.fallback"
+    PLAN_REUSED_FROM = "tierbus.plan.reused_from"
+    PLAN_SAVED = "tierbus.plan.saved_usd"
+    TEMPLATE_EVENT = "tierbus.plan.template.event"
 
     STEP = "tierbus.step.id"
     STEP_STATUS = "tierbus.step.status"
@@ -50,6 +54,7 @@ class Attr(StrEnum):
     ROLE = "tierbus.role"
     CALL = "tierbus.call.id"
     CALL_STATUS = "tierbus.call.status"
+    BATCH = "tierbus.batch.id"
 
     COST = "tierbus.cost.usd"
     COST_NANO = "tierbus.cost.nano_usd"
@@ -74,12 +79,16 @@ class Attr(StrEnum):
     INTERRUPTED = "tierbus.llm.interrupted_calls"
     ESCALATIONS = "tierbus.escalations"
 
+    PILOT_CHANGE = "tierbus.pilot.change"
+    PILOT_PASSED = "tierbus.pilot.passed"
+
     QUEUE = "tierbus.queue"
     CONSUMER = "tierbus.consumer"
     FATE = "tierbus.message.fate"
     SERVICE = "tierbus.service"
     DEAD_REASON = "tierbus.dead.reason"
     WINDOW = "tierbus.budget.window"
+    COMPARISON = "tierbus.quality.comparison"
     LIMIT = "tierbus.limit"
 
     OPERATION = "gen_ai.operation.name"
@@ -127,6 +136,7 @@ EVALUATION_EVENT = "gen_ai.evaluation.result"
 REVIEW = "tierbus.review"
 PROVIDERS = {"google": "gcp.gemini"}
 """Providers of tier files that the GenAI conventions call by another name."""
+YES, NO = "yes", "no"
 UNROUTED, REJECTED, ACK, DEAD = "unrouted", "rejected", "ack", "dead"
 CHAT, PLAN, INVOKE_AGENT = "chat", "plan", "invoke_agent"
 
@@ -213,6 +223,13 @@ STEPS = Metric(
 ESCALATIONS = Metric(
     "tierbus.escalations", "{step}", Kind.COUNTER, "Steps sent up a tier.", (Attr.TIER_FROM, Attr.TIER_TO)
 )
+TEMPLATES = Metric(
+    "tierbus.plan.templates",
+    "{plan}",
+    Kind.COUNTER,
+    "Plans for reuse: kept, adapted (used again), unfit (tried in vain: the frontier planned), dropped (its rate fell).",
+    (Attr.TEMPLATE_EVENT,),
+)
 REVIEWS = Metric(
     "tierbus.reviews",
     "{review}",
@@ -246,6 +263,62 @@ RATE_LIMIT = Metric(
 RATE_USED = Metric(
     "tierbus.llm.rate.used", "{1}", Kind.GAUGE, "What this process uses of it.", (Attr.MODEL, Attr.LIMIT)
 )
+QUALITY_COMPARISONS = Metric(
+    "tierbus.quality.comparisons",
+    "{task}",
+    Kind.COUNTER,
+    "Tasks drawn for the quality watch, beside the frontier's answer: better, tie, worse; over-cap and failed were not compared.",
+    (Attr.CLASS, Attr.COMPARISON),
+)
+QUALITY_TASK_COST = Metric(
+    "tierbus.quality.task.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "What compared tasks cost, where that of the frontier's answer is known too.",
+    (Attr.CLASS,),
+)
+QUALITY_FRONTIER_COST = Metric(
+    "tierbus.quality.frontier.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "What the frontier's answers to the same tasks cost: the true baseline.",
+    (Attr.CLASS,),
+)
+QUALITY_COST = Metric(
+    "tierbus.quality.watch.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "What the quality watch itself spent.",
+    (Attr.CLASS,),
+)
+QUALITY_CAP = Metric(
+    "tierbus.quality.cap.usd",
+    "{USD}",
+    Kind.GAUGE,
+    "What the quality watch may spend on the tasks of a day.",
+    (Attr.CLASS,),
+)
+PILOT_TRIES = Metric(
+    "tierbus.pilot.tries",
+    "{try}",
+    Kind.COUNTER,
+    "Cheap answers of pilots that were judged, by whether they passed.",
+    (Attr.CLASS, Attr.PILOT_PASSED),
+)
+PILOT_CHANGES = Metric(
+    "tierbus.pilot.changes",
+    "{change}",
+    Kind.COUNTER,
+    "What happened to pilots: widened, held, rolled-back. What an operator does by hand is not counted.",
+    (Attr.CLASS, Attr.PILOT_CHANGE),
+)
+PILOT_OVERHEAD = Metric(
+    "tierbus.pilot.overhead.usd",
+    "{USD}",
+    Kind.COUNTER,
+    "Dollars of shadows: runs that are only judged. They are in the spend too.",
+    (Attr.CLASS,),
+)
 BUDGET_LIMIT = Metric(
     "tierbus.budget.limit.usd",
     "{USD}",
@@ -267,6 +340,7 @@ METRICS: tuple[Metric, ...] = (
     TASKS,
     STEPS,
     ESCALATIONS,
+    TEMPLATES,
     REVIEWS,
     MESSAGES,
     REDELIVERIES,
@@ -278,6 +352,14 @@ METRICS: tuple[Metric, ...] = (
     SLOTS_BUSY,
     RATE_LIMIT,
     RATE_USED,
+    QUALITY_COMPARISONS,
+    QUALITY_TASK_COST,
+    QUALITY_FRONTIER_COST,
+    QUALITY_COST,
+    QUALITY_CAP,
+    PILOT_TRIES,
+    PILOT_CHANGES,
+    PILOT_OVERHEAD,
     BUDGET_LIMIT,
 )
 """Everything that is measured; a test holds dashboards and alert rules against it."""

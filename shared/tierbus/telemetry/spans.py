@@ -125,7 +125,12 @@ def of_root(story: Story) -> Span:
 
 
 def _identity(result: Result) -> dict[str, Value | None]:
-    return {Attr.TASK: result.task, Attr.TENANT: result.tenant, Attr.RUN: result.run}
+    return {
+        Attr.TASK: result.task,
+        Attr.TENANT: result.tenant,
+        Attr.RUN: result.run,
+        Attr.CLASS: result.task_class,
+    }
 
 
 def _routed(decision: Decision | None) -> dict[str, Value | None]:
@@ -147,6 +152,8 @@ def _outcome(story: Story) -> dict[str, Value | None]:
         Attr.OUTCOME: story.status.value if story.status else "running",
         Attr.REASON: cut(result.reason) if result.reason else None,
         Attr.PLAN_STEPS: len(result.steps) or None,
+        Attr.PLAN_REUSED_FROM: result.plan_reused_from,
+        Attr.PLAN_SAVED: None if result.plan_saved_nano_usd is None else result.plan_saved_nano_usd / NANO,
         Attr.ATTEMPTS: sum(len(step.attempts) for step in result.steps),
         Attr.ESCALATIONS: result.escalations,
         Attr.QUEUE_S: round(result.queue_s, 6),
@@ -269,13 +276,16 @@ def route_attributes(decision: Decision) -> dict[str, Value]:
     return present(_routed(decision))
 
 
-def plan_attributes(steps: int, fallback: str | None, *, repaired: bool) -> dict[str, Value]:
+def plan_attributes(
+    steps: int, fallback: str | None, *, repaired: bool, reused_from: str | None = None
+) -> dict[str, Value]:
     """What became of planning."""
     return present(
         {
             Attr.PLAN_STEPS: steps,
             Attr.PLAN_REPAIRED: repaired,
             Attr.PLAN_FALLBACK: cut(fallback) if fallback else None,
+            Attr.PLAN_REUSED_FROM: reused_from,
         }
     )
 
@@ -343,6 +353,7 @@ def _asked(call: CallRecorded) -> dict[str, Value | None]:
         Attr.CALL: call.call,
         Attr.STEP: call.step,
         Attr.ATTEMPT: call.attempt,
+        Attr.BATCH: call.batch_id if call.batch else None,
     }
 
 

@@ -27,7 +27,9 @@ def trace(story: Story) -> list[Span]:
     root = context.root_span(result.run)
     routed = spans.route_attributes(result.decision) if result.decision else {}
     found += _handled(story, result.routed, TASK_QUEUE, "router", root, routed)
-    planned = spans.plan_attributes(len(result.steps), result.fallback, repaired=result.repaired)
+    planned = spans.plan_attributes(
+        len(result.steps), result.fallback, repaired=result.repaired, reused_from=result.plan_reused_from
+    )
     found += _handled(story, result.planned, PLAN_QUEUE, "planner", root, planned)
     for place, step in enumerate(result.steps):
         if step.released_at is not None or step.attempts:
@@ -64,7 +66,7 @@ def _asked(story: Story) -> Iterator[Span]:
     questions: defaultdict[str, list[Span]] = defaultdict(list)
     first: dict[str, CallRecorded] = {}
     for call in story.calls:
-        span = _by(call.role, spans.of_call(call, story.trace_id, steps))
+        span = _by(_service(call.role), spans.of_call(call, story.trace_id, steps))
         if call.status is CallStatus.STARTED and story.status is None:
             span = _until(span, story.at)
         if call.asked_in is not None:
@@ -74,7 +76,7 @@ def _asked(story: Story) -> Iterator[Span]:
     for identity, inside in questions.items():
         call = first[identity]
         yield _by(
-            call.role,
+            _service(call.role),
             spans.of_ask(
                 call.role,
                 story.trace_id,
@@ -110,6 +112,11 @@ def _legs(story: Story) -> Iterator[tuple[tuple[str, int, Role], Leg]]:
                 yield (step.id, attempt.attempt, Role.EXECUTOR), attempt.executed
             if attempt.reviewed is not None:
                 yield (step.id, attempt.attempt, Role.REVIEWER), attempt.reviewed
+
+
+def _service(role: Role) -> str:
+    """Who asks in this role: the quality watch is the reviewer's work."""
+    return (Role.REVIEWER if role is Role.WATCH else role).value
 
 
 def _by(service: str, span: Span) -> Span:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-from tierbus.contracts import GIVEN_UP, CallRecorded, Leg, Message, Slot, TaskRejected
+from tierbus.contracts import GIVEN_UP, CallRecorded, Leg, Message, QualityMeasured, Slot, TaskRejected
 from tierbus.llm.model import Question, Reply
 from tierbus.result import result_of
 from tierbus.run import Run
@@ -73,6 +73,10 @@ class Watch:
             self._told.add(handling.calls)
             told = (*handling.asked, *handling.closed)
             self._later(partial(handling.spans, leg, self._instance, told))
+
+    def template(self, event: str) -> None:
+        """A plan was kept for reuse, or dropped."""
+        self.meters.add(names.TEMPLATES, 1, {Attr.TEMPLATE_EVENT: event})
 
     def settled(self, fate: str) -> None:
         """What became of the delivery in hand."""
@@ -203,6 +207,24 @@ class Watch:
             handling.asked.append(made)
             handling.calls.append(call.call)
 
+    def collected(self, call: CallRecorded, run: Run, *, again: bool = False) -> None:
+        """A call that was made in a batch has its last record: it is told in its own run's trace, whatever is in hand.
+
+        `again` says that the worker that wrote the record died while it read the batch, perhaps before it told.
+        """
+        if not again:
+            counts.of_call(self.meters, call)
+        elif call.call in self._told:
+            return
+        trace_id = run.trace_id or context.trace_of(call.run, None, join=False)
+        if not run.traced or not self.sink.wants(trace_id):
+            return
+        self._told.add([call.call])
+        self._later(lambda: (spans.of_call(call, trace_id, run.steps),))
+        handling = current()
+        if handling is not None:
+            handling.owed = True
+
     def changed(self, before: Run | None, after: Run, now: float) -> None:
         """A run's state was written over an older one at `now`; the writer that won tells of it, so it is told once."""
         counts.of_change(self.meters, before, after)
@@ -222,6 +244,10 @@ class Watch:
             handling.closed.append(made)
         if handling is None or handling.ended:
             self._later(made)
+
+    def measured(self, record: QualityMeasured) -> None:
+        """The quality watch is done with a task; whoever wrote that counts it."""
+        counts.of_quality(self.meters, record)
 
     def _later(self, make: Make) -> None:
         self.sink.later((lambda: map(_bare, make())) if self._capture is Capture.NONE else make)

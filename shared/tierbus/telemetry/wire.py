@@ -92,7 +92,7 @@ def _key(name: str) -> bytes:
 def _value(value: Value) -> bytes:
     kind = type(value)
     if kind is float:
-        return _DOUBLE + _double(value)  # type: ignore[arg-type] # that is what it is
+        return _DOUBLE + _double(value)
     if kind is int:
         return _INT + _varint(value & 0xFFFF_FFFF_FFFF_FFFF)  # type: ignore[operator] # that is what it is
     if isinstance(value, str):

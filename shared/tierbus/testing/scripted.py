@@ -1,10 +1,12 @@
 """A model that says what it is told to, for tests of services: no HTTP, no patching."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tierbus.contracts import Usage
-from tierbus.llm.model import Question, Reply, StopReason
+from tierbus.llm.batches import Answer, Progress, Request
+from tierbus.llm.model import ProviderError, ProviderRefused, Question, Reply, StopReason
 from tierbus.tiers.catalog import ModelSpec
 
 Says = str | Reply | BaseException
@@ -68,3 +70,72 @@ class ScriptedModel:
 def reply(text: str, model: str = "m", stop: StopReason = StopReason.DONE, usage: Usage | None = None) -> Reply:
     """A reply with plausible usage."""
     return Reply(text=text, usage=usage or Usage(input=100, output=20), stop=stop, model=model, request_id="req-1")
+
+
+@dataclass
+class _Made:
+    """A scripted batch."""
+
+    requests: list[Request]
+    at: float
+    cancelled: bool = False
+
+
+@dataclass
+class ScriptedBatches:
+    """A batch endpoint in memory: a batch ends `takes_s` after it was made, by `clock`, and is answered by the script.
+
+    The script says a text, a reply, or an error: a `ProviderError` becomes an errored request, whose `kind` is its type.
+    `counts` says how often each method was called.
+    """
+
+    script: Callable[[Question], Says]
+    clock: Callable[[], float]
+    takes_s: float = 3600.0
+    made: dict[str, _Made] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def batches(self, _spec: ModelSpec) -> "ScriptedBatches":
+        """Every model has this endpoint."""
+        return self
+
+    async def create(self, requests: Sequence[Request]) -> str:
+        """Make a batch."""
+        self.counts["create"] += 1
+        name = f"msgbatch_{len(self.made)}"
+        self.made[name] = _Made(list(requests), self.clock())
+        return name
+
+    async def made_since(self, at: float, requests: int, not_these: Collection[str]) -> list[str]:
+        """Batches of this size, latest first."""
+        self.counts["made_since"] += 1
+        return [
+            name
+            for name, batch in reversed(self.made.items())
+            if batch.at >= at and len(batch.requests) == requests and name not in not_these
+        ]
+
+    async def progress(self, batch: str) -> Progress:
+        """Ended when its time is over."""
+        self.counts["progress"] += 1
+        if batch not in self.made:
+            raise ProviderRefused(f"HTTP 404: no batch {batch!r}", kind="404")
+        end = self.made[batch].at + self.takes_s
+        return Progress(end if self.clock() >= end else None)
+
+    async def answers(self, batch: str) -> AsyncGenerator[Answer, None]:
+        """What the script says to each request."""
+        self.counts["answers"] += 1
+        for request in self.made[batch].requests:
+            said = self.script(request.question)
+            if isinstance(said, ProviderError):
+                yield Answer(request.custom_id, error=str(said), error_type=said.kind)
+            elif isinstance(said, BaseException):
+                raise said
+            else:
+                yield Answer(request.custom_id, said if isinstance(said, Reply) else reply(said))
+
+    async def cancel(self, batch: str) -> None:
+        """Stop it."""
+        self.counts["cancel"] += 1
+        self.made[batch].cancelled = True

@@ -50,13 +50,23 @@ class Limits(Model):
     tokens_per_min: int | None = Field(default=None, ge=1)
 
 
+BATCH_FACTOR = Decimal("0.5")
+"""What a request in a batch costs of the same request by itself, tokens of all kinds alike
+(https://platform.claude.com/docs/en/build-with-claude/batch-processing#pricing, 2026-10-14)."""
+
+
 class ProviderSpec(Model):
-    """How to reach a provider. `base_url` None means the SDK's own default; `api_key_env` None means no key is needed."""
+    """How to reach a provider. `base_url` None means the SDK's own default; `api_key_env` None means no key is needed.
+
+    `batch` says that its batch endpoint may be used, at `batch_price_factor` of its prices.
+    """
 
     sdk: Literal["anthropic", "openai"]
     base_url: str | None = None
     base_url_env: str | None = None
     api_key_env: str | None = None
+    batch: bool = False
+    batch_price_factor: Decimal = Field(default=BATCH_FACTOR, gt=0, le=1)
 
 
 class ModelSpec(Model):
@@ -86,6 +96,11 @@ class Catalog(Model):
         missing = [tier.value for tier in Tier if tier not in self.tiers]
         if missing:
             raise ValueError(f"tier file {self.name!r} has no models for {', '.join(missing)}")
+        for name, provider in self.providers.items():
+            if provider.batch and provider.sdk != "anthropic":
+                raise ValueError(
+                    f"provider {name!r} asks for batch: only Anthropic's Message Batches are spoken, not {provider.sdk}'s"
+                )
         for tier, models in self.tiers.items():
             for model in models:
                 if model.provider not in self.providers:

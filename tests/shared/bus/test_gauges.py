@@ -21,7 +21,7 @@ from tierbus.bus.connect import options
 from tierbus.bus.gauges import Depth, Gauges
 from tierbus.bus.middleware import watching
 from tierbus.bus.publish import Publisher
-from tierbus.contracts import Message, PlanRequested, Priority, VerdictKind
+from tierbus.contracts import Message, PlanJudged, PlanRequested, Priority, VerdictKind
 from tierbus.errors import Unavailable
 from tierbus.result import result_of
 from tierbus.run import advance, begin
@@ -172,8 +172,18 @@ class TestGauges:
             Gauges(nc, [LANE]).register(meters, attached.subscribers)
             await say(nc, plan(1), plan(2))
             await until(lambda: scraped(meters, "tierbus_slots_busy")[LANE.name] == 2, "both are worked on")
-            assert scraped(meters, "tierbus_slots") == {LANE.name: 4, LOW.name: 1, "planner-plan-high": 4}
-            assert scraped(meters, "tierbus_slots_busy") == {LANE.name: 2, LOW.name: 0, "planner-plan-high": 0}
+            assert scraped(meters, "tierbus_slots") == {
+                LANE.name: 4,
+                LOW.name: 1,
+                "planner-plan-high": 4,
+                "planner-judged": 1,
+            }
+            assert scraped(meters, "tierbus_slots_busy") == {
+                LANE.name: 2,
+                LOW.name: 0,
+                "planner-plan-high": 0,
+                "planner-judged": 0,
+            }
             gate.set()
         meters.close()
 
@@ -225,7 +235,8 @@ async def serving(nats_url: str, watch: Watch, handler: Handles) -> AsyncIterato
     )
     await broker.connect()
     bus = Bus.over(broker.config.connection_state.connection)
-    attached = attach(broker, Service("planner", {PlanRequested: handler}), bus, settings, watch)  # type: ignore[dict-item] # handlers of this file
+    service = Service("planner", {PlanRequested: handler, PlanJudged: handler})  # type: ignore[dict-item] # handlers of this file
+    attached = attach(broker, service, bus, settings, watch)
     await broker.start()
     try:
         yield attached

@@ -1,18 +1,22 @@
 """Each fact once, however often it is said."""
 
+import base64
 import json
 import time
 from typing import Any
 
 import pytest
 from nats.aio.client import Client
-from tests.plans import NOW, RUN, decision
+from tests.plans import NOW, RUN, decision, new_run
 from tests.shared.bus.waiting import until
+from tests.shared.telemetry.test_watch import Bench
 
 from tierbus.bus.apply import request
-from tierbus.bus.publish import EXPECT_LAST, Publisher
+from tierbus.bus.publish import EXPECT_LAST, MSG_ID, Publisher
 from tierbus.bus.stores import last, replay
 from tierbus.contracts import (
+    BatchDue,
+    BatchTimerSet,
     Content,
     Message,
     PlanRequested,
@@ -29,6 +33,7 @@ from tierbus.contracts import (
     encode,
 )
 from tierbus.errors import Conflict, Misconfigured, Unavailable
+from tierbus.service import Delivery
 
 FAR = 4_000_000_000.0
 
@@ -134,6 +139,21 @@ async def test_a_timer_fires_as_due(nc: Client, publisher: Publisher) -> None:
     await until(spent, "a timer that rang is gone")
 
 
+async def test_a_wake_up_carries_nothing_of_the_run_that_is_in_hand(nc: Client, publisher: Publisher) -> None:
+    with Bench().handling(Delivery("tierbus.cancel.acme.x", "WORK", 7), "g") as handling:
+        handling.about(new_run())
+        await publisher.say(PlanRequested(run=RUN, priority=Priority.NORMAL), TimerDue(run="f" * 32, after=RUN))
+
+    async def carried(subject: str) -> bytes:
+        found = await request(nc, "STREAM.MSG.GET.WORK", {"last_by_subj": subject})
+        return base64.b64decode(found["message"]["hdrs"])
+
+    assert b"traceparent" in await carried(f"tierbus.plan.normal.{RUN}")
+    woken = await carried(f"tierbus.due.{'f' * 32}")
+    assert b"traceparent" not in woken
+    assert f"{MSG_ID}: tierbus.due.{'f' * 32}.{RUN}".encode() in woken
+
+
 async def test_a_timer_of_the_past_fires_at_once(publisher: Publisher) -> None:
     await publisher.say(TimerSet(run=RUN, due_at=NOW - 1_000_000_000))
 
@@ -196,3 +216,56 @@ async def test_closing_is_told_to_who_listens(nc: Client, publisher: Publisher) 
 
 def test_a_message_is_plain_json() -> None:
     assert json.loads(encode(TimerDue(run=RUN))) == {"schema_version": 2, "run": RUN}
+
+
+LANE = "small-600000-500"
+
+
+async def next_due(nc: Client, timeout_s: float = 5.0) -> BatchDue:
+    subscription = await nc.jetstream().pull_subscribe("tierbus.batch.due.*", durable="executor-batch", stream="WORK")
+    [message] = await subscription.fetch(1, timeout=timeout_s)
+    await message.ack()
+    return decode(BatchDue, message.data)
+
+
+async def test_a_first_timer_is_not_put_off_by_whoever_comes_later(nc: Client, publisher: Publisher) -> None:
+    now = time.time()
+    await publisher.say(BatchTimerSet(place=LANE, collect=True, due_at=now + 0.5, first=True))
+    await publisher.say(BatchTimerSet(place=LANE, collect=True, due_at=now + 3600, first=True))
+
+    assert await next_due(nc) == BatchDue(place=LANE, collect=True)
+
+
+async def test_a_first_timer_can_be_set_again_when_it_has_rung(nc: Client, publisher: Publisher) -> None:
+    for _ in range(2):
+        await publisher.say(BatchTimerSet(place=LANE, collect=True, due_at=time.time() + 0.3, first=True))
+        assert (await next_due(nc)).place == LANE
+
+
+async def test_a_later_timer_that_is_not_the_first_replaces_the_one_before(nc: Client, publisher: Publisher) -> None:
+    await publisher.say(BatchTimerSet(place="b1", collect=False, due_at=time.time() + 3600))
+    await publisher.say(BatchTimerSet(place="b1", collect=False, due_at=time.time() + 0.3))
+
+    assert await next_due(nc) == BatchDue(place="b1", collect=False)
+
+
+async def test_a_place_is_due_as_often_as_it_is_said(nc: Client, publisher: Publisher) -> None:
+    for _ in range(2):
+        await publisher.say(BatchDue(place="b1", collect=False))
+        assert (await next_due(nc)).place == "b1"
+
+
+async def test_a_step_is_heard_again_after_its_batch(nc: Client, publisher: Publisher) -> None:
+    """Within the time in which the bus takes the same key for the same fact."""
+    step = StepReleased(run=RUN, step="answer", attempt=1, tier=Tier.SMALL, priority=Priority.LOW)
+    await publisher.say(step)
+    subscription = await nc.jetstream().pull_subscribe(
+        "tierbus.step.small.low.*.*.*", durable="executor-step-small-low", stream="WORK"
+    )
+    [first] = await subscription.fetch(1, timeout=5)
+    await first.ack_sync()
+    again = step.model_copy(update={"after_batch": "b1"})
+    await publisher.say(again)
+    [second] = await subscription.fetch(1, timeout=5)
+
+    assert decode(StepReleased, second.data) == again

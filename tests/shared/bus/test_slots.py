@@ -23,7 +23,7 @@ from tierbus.bus.publish import MSG_ID, Publisher
 from tierbus.bus.slots import SlotSubscriber
 from tierbus.bus.stores import replay
 from tierbus.bus.topology import NANOS, consumer_config
-from tierbus.contracts import DeadLettered, Message, PlanRequested, Priority, StepReleased, Tier, encode
+from tierbus.contracts import DeadLettered, Message, PlanJudged, PlanRequested, Priority, StepReleased, Tier, encode
 from tierbus.errors import Cancelled, Conflict, Misconfigured, Rejected, Unavailable
 from tierbus.service import Delivery, GiveUp, Refusal, Service
 from tierbus.settings import Settings
@@ -102,7 +102,7 @@ async def serving(
     await broker.connect()
     service = Service(
         "planner",
-        {PlanRequested: handler},
+        {PlanRequested: handler, PlanJudged: Recorder()},
         give_up={PlanRequested: give_up} if give_up else {},
         refuse={PlanRequested: refuse} if refuse else {},
     )
@@ -202,6 +202,7 @@ class TestSlots:
                 "planner-plan-high": 8,
                 "planner-plan-normal": 8,
                 "planner-plan-low": 2,
+                "planner-judged": 2,
             }
 
     async def test_two_processes_share_the_work(self, nc: Client, nats_url: str) -> None:

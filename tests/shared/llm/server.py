@@ -10,13 +10,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says: a JSON or text body, nothing at all (`hang`), or a closed connection (`drop`)."""
+    """What the server says: a JSON or text body, nothing at all (`hang`), or a closed connection (`drop`; `cut`: after the body)."""
 
     body: Any = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     hang: bool = False
     drop: bool = False
+    cut: bool = False
 
     def encode(self) -> bytes:
         text = self.body if isinstance(self.body, str) else json.dumps(self.body)
@@ -58,6 +59,8 @@ class Server:
                     await asyncio.Event().wait()
                 writer.write(answer.encode())
                 await writer.drain()
+                if answer.cut:
+                    return
         except asyncio.CancelledError:
             pass
         finally:
@@ -72,7 +75,7 @@ async def _read(reader: asyncio.StreamReader) -> Seen | None:
     first, *lines = head.strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Seen(path=first.split(" ")[1], headers=headers, body=json.loads(body))
+    return Seen(path=first.split(" ")[1], headers=headers, body=json.loads(body or b"{}"))
 
 
 @asynccontextmanager

@@ -148,3 +148,29 @@ def test_an_estimate_is_the_price_without_a_cache() -> None:
 
 def test_warming_up_takes_any_model() -> None:
     warm([spec(), spec(price="free"), spec("unheard")])
+
+
+def test_a_request_in_a_batch_costs_its_part_of_the_list_price_tokens_of_all_kinds_alike() -> None:
+    half = Decimal("0.5")
+
+    assert price(spec(), CACHED, AT, batch=half) == Price(2_000_000, f"{SOURCE} x0.5 batch")
+    assert price(spec("gpt-4o", {"provider": "openai"}), Usage(input=1), AT, batch=half).nano_usd == 1250
+
+
+def test_a_batchs_part_is_taken_before_the_price_is_rounded() -> None:
+    """A token at $0.001 a million is a nano-dollar, and three quarters of two are one and a half."""
+    own = {"input_usd_per_mtok": "0.001", "output_usd_per_mtok": "0"}
+
+    assert price(spec(price=own), Usage(input=3), AT, batch=Decimal("0.5")) == Price(2, "tier file x0.5 batch")
+    assert price(spec(price=own), Usage(input=1), AT, batch=Decimal("0.5")).nano_usd == 0
+
+
+@pytest.mark.parametrize("own", ["free", {"usd_per_hour": "3.60"}])
+def test_what_is_not_paid_by_the_token_is_no_cheaper_in_a_batch(own: Any) -> None:
+    by_itself, batched = (price(spec(price=own), CACHED, AT, 2.0, batch) for batch in (None, Decimal("0.5")))
+
+    assert by_itself == batched
+
+
+def test_a_model_without_a_price_has_none_in_a_batch() -> None:
+    assert price(spec("nobody-knows-it"), CACHED, AT, batch=Decimal("0.5")) == Price(None, "unpriced")

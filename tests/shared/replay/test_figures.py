@@ -5,7 +5,7 @@ from tests.shared.replay.recorded import STRONG_USD, WEAK_USD, pair_board
 
 from tierbus.replay.baselines import Always
 from tierbus.replay.figures import Outcome, Quality, over_orders, quality, within
-from tierbus.replay.play import play
+from tierbus.replay.play import Reviewer, play
 from tierbus.replay.resample import Resample
 
 HERE = pair_board("b" * 98 + "sw")
@@ -30,6 +30,16 @@ def test_a_cheap_model_as_good_as_the_strong_one_saves_the_difference() -> None:
     assert found.equal_quality
     assert found.saving_low == pytest.approx(1 - WEAK_USD / STRONG_USD)
     assert found.against_strong.low < 0 < found.against_strong.high
+
+
+def test_the_saving_is_the_lower_end_of_its_interval() -> None:
+    here = pair_board("s" * 50 + "b" * 50)
+    knowing = play(Always(0), here, reviewer=Reviewer(0.0, 0.0))
+
+    found = quality(Outcome.mean([knowing]), Outcome.always_strong(here), Resample(100, 500, 0), 0.01)
+
+    assert found.saving_low == 1 - found.cost_share.high
+    assert found.saving_low < 1 - found.cost_share.mean - 0.05
 
 
 def test_a_policy_below_the_margin_has_no_saving_at_equal_quality() -> None:

@@ -18,18 +18,20 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str, **content: object) -> Non
     monkeypatch.setitem(sys.modules, name, made)
 
 
-def test_a_policy_is_fitted_on_cases_answers_and_their_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_is_fitted_on_cases_answers_and_their_worth_with_the_margin_as_its_aim(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given: list[object] = []
 
-    def fit(cases: object, seens: object, correct: object) -> Always:
-        given.extend((cases, seens, correct))
+    def fit(*arguments: object) -> Always:
+        given.extend(arguments)
         return Always(0)
 
-    module(monkeypatch, "tierbus.policy.fit", fit=fit)
+    module(monkeypatch, "tierbus.policy.fit", fit=fit, Aim=lambda target: ("aim", target))
     here = pair_board("ws")
 
-    assert fitted(here) == Always(0)
-    assert given == [here.cases, here.seens, ((True, False), (False, True))]
+    assert fitted(here, 0.02) == Always(0)
+    assert given == [here.cases, here.seens, ((True, False), (False, True)), here.models, ("aim", 0.02)]
 
 
 def test_a_policy_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -52,4 +54,4 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, missing: str,
     monkeypatch.setattr("tierbus.replay.learned.import_module", absent)
 
     with pytest.raises(Misconfigured, match=told):
-        fitted(pair_board("b"))
+        fitted(pair_board("b"), 0.01)

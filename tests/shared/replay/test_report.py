@@ -6,7 +6,7 @@ import pytest
 from tests.shared.replay.recorded import GEMINI, GPT4, MINI, MIXTRAL, SONNET, STRONG, WEAK, output, pair, real, row
 
 from tierbus.policy.moves import Ask, Case, Move, Policy, Seen, Take
-from tierbus.replay.baselines import Kind, Player, baselines
+from tierbus.replay.baselines import Kind, Player, Router, baselines
 from tierbus.replay.board import Board
 from tierbus.replay.errors import Unplayable
 from tierbus.replay.evaluate import Rules
@@ -103,6 +103,7 @@ def test_a_policy_that_learns_in_use_is_played_in_many_orders() -> None:
     assert mine.orders.worst_accuracy <= mine.orders.accuracy == pytest.approx(mine.quality.accuracy)
     assert mine.orders.worst_cost_share >= mine.orders.cost_share
     assert mine.orders.worst_accuracy < mine.orders.accuracy
+    assert 0.85 < mine.orders.accuracy < 0.96, "every order begins with a policy that has learned nothing"
 
 
 def test_what_is_fitted_is_fitted_anew_on_other_splits() -> None:
@@ -113,6 +114,18 @@ def test_what_is_fitted_is_fitted_anew_on_other_splits() -> None:
     assert (lines["category"].resplits.splits, lines["category"].resplits.missed) == (4, 0)
     assert lines["random"].resplits is not None
     assert lines["random"].resplits.cost_share > lines["category"].resplits.cost_share
+
+
+def test_what_was_learned_by_heart_is_of_no_use_on_other_splits() -> None:
+    def by_heart(train: Board) -> Policy:
+        hard = {case.id for case, right in zip(train.cases, train.correct[:, 0], strict=True) if not right}
+        return Router(train.strong, lambda case: float(case.id in hard), 1.0)
+
+    [line] = run(rows(), Player("by-heart", "", by_heart, fitted=True), single_best=False).lines
+
+    assert line.resplits is not None
+    assert line.resplits.missed == 4
+    assert line.quality.accuracy == pytest.approx(2 / 3)
 
 
 def test_a_reviewer_that_errs_more_costs_more_or_leaves_more_wrong() -> None:

@@ -8,13 +8,29 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.plans import NOW, RUN, diamond, judged, new_run, planned, plans
+from tests.plans import LEG, NOW, RUN, diamond, judged, new_run, planned, plans
+from tests.shared.quality.test_measure import compared
 from tests.shared.telemetry.test_ends import lives
 from tests.shared.telemetry.test_spans import a_call, ended_run, failed_run
 
-from tierbus.contracts import NANO, Baseline, CallStatus, Plan, TaskStatus, Tier, Usage, VerdictKind
+from tierbus.contracts import (
+    NANO,
+    Baseline,
+    CallStatus,
+    Comparison,
+    PilotArm,
+    PilotMark,
+    Plan,
+    QualityMeasured,
+    Route,
+    TaskStatus,
+    Tier,
+    Usage,
+    VerdictKind,
+    WatchState,
+)
 from tierbus.result import result_of
-from tierbus.run import Run, StepStatus, advance, begin, close, finish
+from tierbus.run import Origin, Run, StepStatus, adopt, advance, begin, close, finish
 from tierbus.telemetry import counts, names
 from tierbus.telemetry.names import Attr, Kind, Metric
 
@@ -116,6 +132,31 @@ def test_opening_a_run_counts_nothing() -> None:
     assert counted((begin(new_run(), NOW).run, planned(diamond()))).sums == {}
 
 
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        (Origin(), {}),
+        (Origin("f" * 32), {}),
+        (Origin("f" * 32, "first", "first", 7), {"adapted": 1}),
+        (Origin("f" * 32, "first", None, -7), {"unfit": 1}),
+    ],
+)
+def test_a_plan_that_was_used_again_or_tried_in_vain_is_counted_when_one_is_adopted(
+    origin: Origin, told: dict[str, int]
+) -> None:
+    opened = begin(new_run(Route.PLAN), NOW).run
+    adopted = adopt(opened, diamond(), (), LEG, origin=origin).run
+    later = advance(adopted, judged("split", 1, VerdictKind.ACCEPT), NOW).run
+
+    tally = counted((None, opened), (opened, adopted), (adopted, later))
+
+    assert {
+        event: tally.of(names.TEMPLATES, TEMPLATE_EVENT=event)
+        for event in ("adapted", "unfit")
+        if tally.of(names.TEMPLATES, TEMPLATE_EVENT=event)
+    } == told
+
+
 def test_an_escalation_is_a_review_and_a_way_up_but_no_end() -> None:
     before = begin(new_run(), NOW).run
     tally = counted((before, advance(before, judged("answer", 1, VerdictKind.ESCALATE), NOW).run))
@@ -190,6 +231,16 @@ def test_a_task_that_was_never_routed_is_counted_as_such_and_its_time_is_not_neg
     assert [value for name, value, _ in tally.values if name == names.TASK_DURATION.name] == [0.0]
 
 
+def test_a_shadow_is_nobodys_task() -> None:
+    tally = Tally()
+    result = result_of(ended_run())
+    assert result.decision is not None
+    mark = PilotMark(arm=PilotArm.SHADOW, rules="0123abcd", generation=1)
+    counts.of_end(tally, result.model_copy(update={"decision": result.decision.model_copy(update={"pilot": mark})}))
+
+    assert (tally.sums, tally.values) == ({}, [])
+
+
 @settings(max_examples=60, deadline=None)
 @given(plan=plans(), data=st.data())
 def test_over_a_whole_life_everything_is_counted_once(plan: Plan, data: st.DataObject) -> None:
@@ -203,3 +254,31 @@ def test_over_a_whole_life_everything_is_counted_once(plan: Plan, data: st.DataO
     assert tally.of(names.REVIEWS) == sum(len(state.attempts) for state in last.steps.values())
     assert tally.of(names.ESCALATIONS) == result_of(last).escalations
     assert last.id == RUN
+
+
+def test_a_compared_task_counts_under_the_rules_that_watched_it() -> None:
+    tally = Tally()
+    counts.of_quality(tally, compared(0, Comparison.WORSE, task_class="any", rules="*", own_nano_usd=3 * NANO))
+
+    assert tally.of(names.QUALITY_COMPARISONS, CLASS="*", COMPARISON="worse") == 1
+    assert tally.of(names.QUALITY_COST, CLASS="*") == 3
+    assert tally.of(names.QUALITY_TASK_COST, CLASS="*") == pytest.approx(20 / NANO)
+    assert tally.of(names.QUALITY_FRONTIER_COST, CLASS="*") == pytest.approx(100 / NANO)
+    assert tally.of(names.QUALITY_COMPARISONS, CLASS="any") == 0
+
+
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        (compared(0, None, state=WatchState.OVER_CAP), "over-cap"),
+        (compared(0, None, state=WatchState.FAILED), "failed"),
+        (compared(0, Comparison.TIE, frontier_nano_usd=None), "tie"),
+        (compared(0, Comparison.TIE, task_nano_usd=None), "tie"),
+    ],
+)
+def test_what_has_no_pair_of_costs_is_in_neither_sum_of_the_saving(record: QualityMeasured, shown: str) -> None:
+    tally = Tally()
+    counts.of_quality(tally, record)
+
+    assert tally.of(names.QUALITY_COMPARISONS, COMPARISON=shown) == 1
+    assert (tally.of(names.QUALITY_TASK_COST), tally.of(names.QUALITY_FRONTIER_COST)) == (0, 0)

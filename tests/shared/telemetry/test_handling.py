@@ -144,6 +144,15 @@ def test_nothing_is_carried_before_it_is_known_which_run_it_is() -> None:
         assert set(headers(EXECUTED)) == {context.TRACEPARENT, context.PRODUCER}
 
 
+def test_a_message_of_a_run_beside_it_does_not_carry_its_trace() -> None:
+    bench = Bench()
+    beside = STEP.model_copy(update={"run": "f" * 32})
+    with bench.handling(delivery(), "g") as handling:
+        handling.read(STEP)
+        bench.about(running())
+        assert headers(beside) == {}
+
+
 def test_what_is_learned_after_it_was_told_changes_nothing() -> None:
     bench = Bench()
     with bench.handling(delivery(), "g") as handling:

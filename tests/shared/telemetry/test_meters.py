@@ -108,6 +108,17 @@ def test_tenants_beyond_the_bound_are_counted_together(meters: OtelMeters) -> No
     assert "t100" not in found
 
 
+def test_classes_have_a_bound_of_their_own(meters: OtelMeters) -> None:
+    for number in range(TENANTS + 20):
+        meters.add(names.PILOT_OVERHEAD, 1, {Attr.CLASS: f"c{number}"})
+    meters.add(names.BASELINE, 1, {Attr.TENANT: "t0"})
+
+    found = {one.labels["tierbus_task_class"]: one.value for one in scraped(meters, names.PILOT_OVERHEAD.prometheus)}
+    assert (len(found), found[OTHER]) == (TENANTS + 1, 20)
+    [tenant] = scraped(meters, names.BASELINE.prometheus)
+    assert tenant.labels["tierbus_tenant_id"] == "t0"
+
+
 def test_the_bound_holds_over_all_metrics_together(meters: OtelMeters) -> None:
     for number in range(TENANTS):
         meters.add(names.BASELINE, 1, {Attr.TENANT: f"t{number}"})

@@ -596,6 +596,7 @@ def test_a_verdict_without_a_reason_has_none() -> None:
 def test_a_plan_says_how_long_it_is_and_why_there_is_none() -> None:
     assert spans.plan_attributes(4, None, repaired=True) == {Attr.PLAN_STEPS: 4, Attr.PLAN_REPAIRED: True}
     assert spans.plan_attributes(1, LONG, repaired=False)[Attr.PLAN_FALLBACK] == f"{LONG[:299]}…"
+    assert spans.plan_attributes(4, None, repaired=False, reused_from=RUN)[Attr.PLAN_REUSED_FROM] == RUN
 
 
 @pytest.mark.parametrize(
@@ -627,3 +628,10 @@ def test_a_run_without_a_trace_of_its_own_is_in_the_one_that_follows_from_its_id
     bare = Result(run="short", tenant="acme", at=NOW, task="t", status=TaskStatus.SUCCEEDED)
 
     assert Story(bare, TaskStatus.SUCCEEDED).trace_id == context.trace_of("short", None, join=False)
+
+
+def test_a_call_in_a_batch_says_which() -> None:
+    batched = spans.of_call(a_call(batch=True, batch_id="msgbatch_1"), RUN, ["answer"])
+
+    assert batched.attributes[Attr.BATCH] == "msgbatch_1"
+    assert Attr.BATCH not in spans.of_call(a_call(), RUN, ["answer"]).attributes

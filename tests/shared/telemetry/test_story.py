@@ -11,7 +11,7 @@ from tests.shared.telemetry.test_ends import lives
 from tests.shared.telemetry.test_spans import CALLER, CALLER_SPAN, CALLER_TRACE, a_call, ended_run
 
 from tierbus.contracts import CallRecorded, CallStatus, Leg, Plan, Role, Route, Slot, TaskStatus, Tier, VerdictKind
-from tierbus.run import Run, adopt, advance, begin, close, finish
+from tierbus.run import Origin, Run, adopt, advance, begin, close, finish
 from tierbus.telemetry import context
 from tierbus.telemetry.ends import ended_last
 from tierbus.telemetry.names import Attr
@@ -190,6 +190,17 @@ def test_a_question_whose_delivery_was_handed_back_hangs_on_its_step() -> None:
     assert question.parent_id == context.step_span(RUN, "split")
 
 
+def test_a_plan_that_was_used_again_says_whose_it_was_on_the_task_and_on_its_planning() -> None:
+    run = begin(new_run(Route.PLAN, routed=ROUTED), NOW + 2).run
+    run = adopt(run, diamond(), [], PLANNED, origin=Origin("f" * 32, "first", "first", 1_500_000)).run
+    told = {span.name: span.attributes for span in drawn(run, [])}
+
+    assert told["process tierbus.plan"][Attr.PLAN_REUSED_FROM] == "first"
+    assert told["task plan"][Attr.PLAN_REUSED_FROM] == "first"
+    assert told["task plan"][Attr.PLAN_SAVED] == 0.0015
+    assert Attr.PLAN_REUSED_FROM not in told["process tierbus.task"]
+
+
 def test_a_planning_question_that_was_handed_back_hangs_on_the_task() -> None:
     run, calls = whole_run()
     lost = asked("_plan", Role.PLANNER, PLANNED.model_copy(update={"sequence": 99}), n=5, model="gone")
@@ -269,3 +280,20 @@ def test_at_every_moment_of_any_life_it_is_one_tree(plan: Plan, data: st.DataObj
     calls = list({call.call: call for call in run.calls}.values())
 
     assert_one_tree(drawn(run, calls, NOW + 10_000))
+
+
+def test_what_the_quality_watch_asked_is_drawn_as_the_reviewers_and_in_no_sum_of_the_task() -> None:
+    run, calls = whole_run()
+    run = finish(close(run, TaskStatus.CANCELLED, "a test", NOW + 10).run, calls, NOW + 11).run
+    watching = LEG.model_copy(update={"sequence": 9, "began_at": NOW + 12})
+    watch = asked(
+        "_watch", Role.WATCH, watching, tier=Tier.FRONTIER, model="claude-opus-4-8", call=f"{RUN}._watch.1.watch.0.0"
+    )
+    spans = drawn(run, [*calls, watch])
+    of_watch = [span for span in spans if span.attributes.get(Attr.ROLE) == "watch"]
+    rest = [span for span in spans if Attr.COST_NANO in span.attributes and span not in of_watch]
+
+    assert_one_tree(spans)
+    assert {span.service for span in of_watch} == {by_name(spans, "invoke_agent watch").service} == {"tierbus-reviewer"}
+    assert sum(int(str(span.attributes[Attr.COST_NANO])) for span in rest) == run.cost_nano_usd
+    assert spans[0].attributes[Attr.COST_TOTAL_NANO] == run.cost_nano_usd

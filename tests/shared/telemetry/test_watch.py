@@ -9,10 +9,13 @@ from tests.plans import NOW, RUN, diamond, judged, new_run, planned
 from tests.shared.telemetry.test_counts import Tally
 from tests.shared.telemetry.test_spans import CALLER, CALLER_SPAN, CALLER_TRACE, a_call
 
+from tierbus.cache.choice import answered
 from tierbus.contracts import (
     GIVEN_UP,
+    BatchDue,
     CallStatus,
     Outcome,
+    PlanJudged,
     PlanRequested,
     Priority,
     Role,
@@ -149,6 +152,16 @@ class TestDelivery:
             bench.about(begin(new_run(Route.PLAN), NOW).run)
 
         assert {span.parent_id for span in bench.kept.told} == {ROOT}
+
+    def test_counting_a_plan_is_measured_and_not_told_in_the_trace_of_a_task_that_has_ended(self) -> None:
+        bench = Bench()
+        ended = PlanJudged(run=RUN)
+        with bench.handling(delivery(ended), "planner-judged") as handling:
+            handling.read(ended)
+            bench.about(planned(diamond()))
+
+        assert bench.kept.told == []
+        assert bench.tally.of(names.HANDLING, QUEUE="tierbus.judged") >= 2.0
 
     def test_it_is_measured(self) -> None:
         bench = Bench()
@@ -375,6 +388,21 @@ class TestChange:
         assert [span.name for span in again.kept.told[1:]] == ["step 1", "task direct"]
         assert later.owes
         assert again.tally.of(names.TASKS) == 0, "it is not counted again"
+
+    def test_a_task_that_had_its_answer_at_once_is_told_again_by_the_router_that_comes_again(self) -> None:
+        bench, again = Bench(), Bench()
+        task = Task(id="t-1", tenant="acme", prompt="Translate this.")
+        taken = answered(new_run(), verdict(VerdictKind.ACCEPT, begin(new_run(id="a" * 32), NOW).run), NOW)
+        with bench.handling(delivery(task, stream="TASKS"), "g") as handling:
+            handling.read(task)
+            bench.changed(None, taken, NOW)
+        with again.handling(delivery(task, stream="TASKS", deliveries=2), "g") as later:
+            later.read(task)
+            again.about(taken)
+            later.end([result_of(taken)])
+
+        assert "task direct" in bench.kept.names
+        assert again.kept.named("task direct") == bench.kept.named("task direct")
 
     @pytest.mark.parametrize("capture", list(Capture))
     def test_the_words_are_the_same_however_little_may_be_told(self, capture: Capture) -> None:
@@ -767,3 +795,37 @@ def test_what_is_said_hangs_on_its_step_and_names_who_said_it() -> None:
         "reviewed": (RUN, context.step_span(RUN, "other"), True),
         "result": (RUN, ROOT, True),
     }
+
+
+class TestBatches:
+    BATCHED = a_call(batch=True, batch_id="msgbatch_1", asked_in=None, duration_s=3600.0)
+    DUE = BatchDue(place="b1", collect=False)
+
+    def test_a_call_of_a_batch_is_told_in_its_own_runs_trace_whatever_is_in_hand(self) -> None:
+        bench = Bench()
+        run = running().model_copy(update={"trace_id": CALLER_TRACE})
+        with bench.handling(delivery(self.DUE), "executor-batch") as handling:
+            handling.read(self.DUE)
+            bench.collected(self.BATCHED, run)
+
+        [span] = bench.kept.told
+        assert (span.trace_id, span.parent_id) == (CALLER_TRACE, context.step_span(RUN, "answer"))
+        assert (span.attributes[Attr.BATCH], span.end - span.start) == ("msgbatch_1", 3600.0)
+        assert handling.owes
+
+    def test_it_is_counted_once_and_told_again_only_by_another_process(self) -> None:
+        bench, other = Bench(), Bench()
+        bench.collected(self.BATCHED, running())
+        counted = dict(bench.tally.sums)
+        bench.collected(self.BATCHED, running(), again=True)
+        other.collected(self.BATCHED, running(), again=True)
+
+        assert (len(bench.kept.told), counted) == (1, dict(bench.tally.sums))
+        assert (len(other.kept.told), dict(other.tally.sums)) == (1, {})
+
+    def test_a_run_that_nobody_traces_is_not_told_of(self) -> None:
+        bench = Bench()
+        bench.collected(self.BATCHED, running().model_copy(update={"traced": False}))
+
+        assert bench.kept.told == []
+        assert bench.tally.sums

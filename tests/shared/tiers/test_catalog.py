@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,16 @@ def test_a_file_without_a_tier_names_it() -> None:
 
     with pytest.raises(Misconfigured, match="has no models for mid"):
         parse("mine.yaml", "\n".join(lines))
+
+
+def test_batches_of_a_provider_of_the_openai_sdk_are_refused_by_its_name() -> None:
+    text = TEXT.replace("sdk: openai", "sdk: openai, batch: true", 1)
+
+    with pytest.raises(Misconfigured, match="provider 'here' asks for batch: only Anthropic's Message Batches"):
+        parse("mine.yaml", text)
+
+
+def test_batches_cost_half_unless_the_file_says_otherwise() -> None:
+    anthropic = load("default").providers["anthropic"]
+
+    assert (anthropic.batch, anthropic.batch_price_factor) == (True, Decimal("0.5"))

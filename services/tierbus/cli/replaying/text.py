@@ -9,13 +9,13 @@ _MILLI_S = 1e-3
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share of 1."""
-    return f"{100 * share:.{digits}f} %"
+    """A share of 1; never minus nothing."""
+    return f"{round(100 * share, digits) + 0.0:.{digits}f} %"
 
 
 def points(difference: float) -> str:
     """A difference of two shares, in points."""
-    return f"{100 * difference:+.2f}"
+    return f"{round(100 * difference, 2) + 0.0:+.2f}"
 
 
 def margin(share: float) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 from tierbus.cli.reporting.figures import Compared, Figures, Period, QualityBucket, Share, merged
 from tierbus.cli.reporting.text import bucket_name, count, tick_name
 from tierbus.contracts import NANO, Tier
+from tierbus.quality.measure import ClassQuality
 
 FILL: Mapping[Tier, str] = {Tier.SMALL: "#27824f", Tier.MID: "#f0b132", Tier.FRONTIER: "#6a3fb8"}
 INK: Mapping[Tier, str] = {Tier.SMALL: "#ffffff", Tier.MID: "#1d2230", Tier.FRONTIER: "#ffffff"}
@@ -35,7 +36,54 @@ def charts(figures: Figures) -> dict[str, Chart]:
         drawn["by-tenant"] = bars(merged(figures.by_tenant, MOST_ROWS))
     if figures.first_pass_over_time:
         drawn["first-pass"] = first_pass(figures)
+    if figures.watched.compared:
+        drawn["watched"] = watched(compared_classes(figures.watched.classes))
     return drawn
+
+
+def compared_classes(classes: Sequence[ClassQuality]) -> list[ClassQuality]:
+    """Those that have a comparison, as many as a chart has rows."""
+    return [one for one in classes if one.measured.difference is not None][:MOST_ROWS]
+
+
+def watched(classes: Sequence[ClassQuality]) -> Chart:
+    """A point a class with its interval: right of the line its answers were better than the frontier's, left of it worse."""
+    found = [one.measured.difference for one in classes if one.measured.difference is not None]
+    values = [100 * one.value for one in found]
+    points = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": values,
+        "y": list(range(len(found))),
+        "marker": {"color": _TEXT, "size": 9},
+        "error_x": {
+            "type": "data",
+            "symmetric": False,
+            "array": [100 * (one.high - one.value) for one in found],
+            "arrayminus": [100 * (one.value - one.low) for one in found],
+            "color": NEUTRAL,
+            "thickness": 3,
+            "width": 6,
+        },
+        "customdata": [f"{100 * one.low:.1f} to {100 * one.high:.1f} %" for one in found],
+        "hovertemplate": "%{x:.1f} % (%{customdata})<extra></extra>",
+        "showlegend": False,
+    }
+    rows = max(2, len(found))
+    names = {**_names([label(one.task_class) for one in classes]), "range": [rows - 0.5, -0.5], "autorange": False}
+    reach = max(10.0, *(100 * max(abs(one.low), abs(one.high)) for one in found)) * 1.05
+    axis = {
+        **_AXIS,
+        "range": [-reach, reach],
+        "autorange": False,
+        "ticksuffix": " %",
+        "gridcolor": _GRID,
+        "zeroline": True,
+        "zerolinecolor": _SOFT,
+        "zerolinewidth": 2,
+    }
+    layout = _layout(60 + 32 * rows, xaxis=axis, yaxis=names, margin={"l": 8, "r": 16, "t": 8, "b": 8})
+    return {"data": [points], "layout": layout}
 
 
 def label(text: str) -> str:
@@ -245,6 +293,7 @@ def described(figures: Figures) -> dict[str, str]:
     return {
         "compared": "Bar chart: dollars on the frontier alone, and dollars spent by tier.",
         "over-time": f"Bar chart: dollars spent over {count(len(figures.over_time), 'bucket')} of time, stacked by tier.",
+        "watched": "Points with intervals: how much better or worse than the frontier's the answers of each class were.",
         "by-role": "Bar chart: dollars by role, split by tier.",
         "by-model": "Bar chart: dollars by model, split by tier.",
         "by-tenant": "Bar chart: dollars by tenant, split by tier.",

@@ -14,8 +14,10 @@ from tierbus.cli.words import short
 from tierbus.contracts import (
     CallRecorded,
     CallStatus,
+    FeedbackGiven,
     Model,
     Outcome,
+    QualityMeasured,
     Result,
     Role,
     StepReport,
@@ -26,6 +28,8 @@ from tierbus.contracts import (
     spent,
 )
 from tierbus.limits import EVENT_AGE_S
+from tierbus.quality.measure import Quality
+from tierbus.quality.measure import quality as measured
 from tierbus.result import BASELINE_METHOD
 from tierbus.telemetry.content import redacted
 
@@ -96,8 +100,8 @@ class Bucket(Model):
 class Compared(Model):
     """Everything spent since `since` against what the succeeded tasks would have cost on the frontier alone.
 
-    `spent_nano_usd` is that of ended tasks, whatever their end, plus that of tasks without a result; it includes
-    `earlier_nano_usd`, which tasks that ended in the span had spent before it.
+    `spent_nano_usd` is that of ended tasks, whatever their end, plus that of tasks without a result, plus `watch_nano_usd`,
+    which the quality watch spent; it includes `earlier_nano_usd`, which tasks that ended in the span had spent before it.
     """
 
     since: float
@@ -106,6 +110,7 @@ class Compared(Model):
     spent_nano_usd: int
     ended_nano_usd: int
     open_nano_usd: int
+    watch_nano_usd: int
     earlier_nano_usd: int
     by_tier: dict[Tier, int]
     calls: int
@@ -214,6 +219,7 @@ class Figures(Model):
     rejections: tuple[Reason, ...]
     dearest: tuple[Dear, ...]
     doubts: Doubts
+    watched: Quality = Quality()
 
     @property
     def first_answered(self) -> int:
@@ -232,22 +238,38 @@ class Figures(Model):
 
 
 class _Book:
-    """The records of a period, sorted by run once."""
+    """The records of a period, sorted by run once.
+
+    `of_run` are the calls made for a task, those of its pilot's shadow with them; the watch's are none of them, and a
+    shadow's result is none.
+    """
 
     def __init__(self, calls: Iterable[CallRecorded], results: Iterable[Result], period: Period) -> None:
         self.period = period
         self.of_run: defaultdict[str, list[CallRecorded]] = defaultdict(list)
+        told = list(results)
+        beside = {result.run: task for result in told if (task := _beside(result)) is not None}
+        self.watch: list[CallRecorded] = []
         for call in calls:
-            if call.started_at <= period.until:
-                self.of_run[call.run].append(call)
-        self.calls = [call for mine in self.of_run.values() for call in mine if call.started_at >= period.since]
-        kept = {result.run: result for result in results if period.results_from <= result.at <= period.until}
+            if call.started_at > period.until:
+                continue
+            if call.role is not Role.WATCH:
+                self.of_run[beside.get(call.run, call.run)].append(call)
+            elif call.started_at >= period.since:
+                self.watch.append(call)
+        self.own = [call for mine in self.of_run.values() for call in mine if call.started_at >= period.since]
+        self.calls = [*self.own, *self.watch]
+        ended = [result for result in told if result.run not in beside]
+        kept = {result.run: result for result in ended if period.results_from <= result.at <= period.until}
         self.results = dict(sorted(kept.items(), key=lambda item: item[1].at))
 
     @cached_property
     def runs(self) -> list[str]:
         """Runs with a call or a result in the period."""
-        return list(dict.fromkeys([*(call.run for call in self.calls), *self.results]))
+        return list(dict.fromkeys([*(run for run in self.of_run if self._spent_in_period(run)), *self.results]))
+
+    def _spent_in_period(self, run: str) -> bool:
+        return any(call.started_at >= self.period.since for call in self.of_run[run])
 
     @cached_property
     def without_result(self) -> "_WithoutResult":
@@ -260,10 +282,25 @@ class _Book:
         return call.started_at >= self.period.results_from
 
     def compared_calls(self) -> list[CallRecorded]:
-        """Every call of an ended task, and every recent call of a task that has no result."""
+        """Every call of an ended task, every recent call of a task that has no result, and every recent one of the watch."""
         ended = [call for run in self.results for call in self.of_run.get(run, ())]
-        others = [call for call in self.calls if call.run not in self.results and self._recent(call)]
-        return ended + others
+        others = [run for run in self.of_run if run not in self.results]
+        alone = [call for run in others for call in self.of_run[run] if self._counts_alone(call)]
+        return [*ended, *alone, *self.recent_watch]
+
+    @property
+    def recent_watch(self) -> list[CallRecorded]:
+        """What the quality watch asked where results are kept."""
+        return [call for call in self.watch if self._recent(call)]
+
+    def _counts_alone(self, call: CallRecorded) -> bool:
+        return call.started_at >= self.period.since and self._recent(call)
+
+
+def _beside(result: Result) -> str | None:
+    """The task's run that a shadow runs beside; None for a task."""
+    mark = result.decision.pilot if result.decision else None
+    return mark.beside if mark else None
 
 
 class _WithoutResult(NamedTuple):
@@ -277,6 +314,8 @@ def figures(
     rejected: Iterable[TaskRejected],
     period: Period,
     tenant: str | None = None,
+    watched: Iterable[QualityMeasured] = (),
+    feedback: Iterable[FeedbackGiven] = (),
 ) -> Figures:
     """The numbers of a period. `calls` may reach further back: a task's cost is that of all its calls."""
     book = _Book(calls, results, period)
@@ -313,6 +352,10 @@ def figures(
         rejections=_rejections(turned_away),
         dearest=_dearest(book),
         doubts=_doubts(book),
+        watched=measured(
+            (one for one in watched if period.since <= one.ended_at <= period.until),
+            (one for one in feedback if period.since <= one.at <= period.until),
+        ),
     )
 
 
@@ -386,7 +429,8 @@ def _over_time(book: _Book) -> tuple[Bucket, ...]:
 
 def _compared(book: _Book) -> Compared:
     calls = book.compared_calls()
-    ended = [call for call in calls if call.run in book.results]
+    ended = [call for run in book.results for call in book.of_run.get(run, ())]
+    watch = spent(book.recent_watch)
     results = book.results.values()
     succeeded = [result for result in results if result.status is TaskStatus.SUCCEEDED]
     known = [cost for result in succeeded if (cost := _baseline(result)) is not None]
@@ -399,7 +443,8 @@ def _compared(book: _Book) -> Compared:
         succeeded=len(succeeded),
         spent_nano_usd=total,
         ended_nano_usd=spent(ended),
-        open_nano_usd=total - spent(ended),
+        open_nano_usd=total - spent(ended) - watch,
+        watch_nano_usd=watch,
         earlier_nano_usd=spent(call for call in ended if call.started_at < book.period.results_from),
         by_tier=_by_tier(calls),
         calls=len(calls),
@@ -532,7 +577,10 @@ def _doubts(book: _Book) -> Doubts:
     unpriced = [call for call in book.calls if call.cost_nano_usd is None]
     interrupted = [call for call in book.calls if call.status is CallStatus.INTERRUPTED]
     still = [call for call in book.calls if call.status is CallStatus.STARTED]
-    gaps = [result.cost_nano_usd - spent(book.of_run.get(run, ())) for run, result in book.results.items()]
+    gaps = [
+        result.cost_nano_usd - spent(call for call in book.of_run.get(run, ()) if call.run == run)
+        for run, result in book.results.items()
+    ]
     return Doubts(
         unpriced=len(unpriced),
         unpriced_models=tuple(sorted({call.model for call in unpriced})),

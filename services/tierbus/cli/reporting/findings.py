@@ -1,8 +1,12 @@
 """What the numbers of a report say, in sentences: the headline, the doubts, and what is from when. Pure."""
 
 from tierbus.cli.reporting.figures import HOUR_S, Compared, Figures
-from tierbus.cli.reporting.text import ABOUT, AT_LEAST, AT_MOST, cost, count, moment, share, usd
+from tierbus.cli.reporting.text import ABOUT, AT_LEAST, AT_MOST, cost, count, interval, moment, share, usd
 from tierbus.limits import EVENT_AGE_S
+from tierbus.quality.measure import Interval, Quality
+
+_MUCH_SPLIT = 0.2
+"""A judge who prefers a place this often hides differences: they become ties."""
 
 
 def bound(numbers: Compared) -> str:
@@ -78,3 +82,34 @@ def coverage(figures: Figures) -> list[str]:
         tasks = count(figures.unkept_tasks, "task has", "tasks have")
         told.append(f"{tasks} calls in the ledger but no result any more: how they ended is not known.")
     return told
+
+
+def watch_findings(found: Quality) -> list[str]:
+    """What the quality watch found, and what limits it, in sentences."""
+    if found.all is None:
+        return []
+    told, numbers = [], found.all.measured
+    if numbers.difference is not None:
+        told.append(f"{count(numbers.n, 'task')} compared: {_difference(numbers.difference)}.")
+    if numbers.saving.ratio is not None:
+        told.append(
+            f"True saving: {interval(numbers.saving.ratio)}; the watch itself cost {usd(numbers.own_nano_usd)}."
+        )
+    left = [(numbers.over_cap, "left out because the day's cap was reached"), (numbers.failed, "could not be compared")]
+    told += [f"{count(number, 'task')} {why}." for number, why in left if number]
+    if numbers.n and numbers.split > _MUCH_SPLIT * numbers.n:
+        told.append(
+            f"In {share(numbers.split, numbers.n)} of the comparisons the judge named the same place in both orders: a judge"
+            " of a higher tier would see more differences."
+        )
+    if not numbers.own_complete:
+        told.append("The watch made calls without a known price: it cost more than shown.")
+    return told
+
+
+def _difference(found: Interval) -> str:
+    if found.high < 0:
+        return f"worse than the frontier's own answers, {interval(found)}"
+    if found.low > 0:
+        return f"better than the frontier's own answers, {interval(found)}"
+    return f"no difference to the frontier's own answers is seen, {interval(found)}"

@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import html
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from string import Template
 
-from tierbus.cli.reporting import sections
-from tierbus.cli.reporting.charts import charts
+from tierbus.cli.reporting import sections, watched
+from tierbus.cli.reporting.charts import Chart, charts
 from tierbus.cli.reporting.figures import Figures
 from tierbus.cli.reporting.findings import bound, coverage, headline, warnings
 from tierbus.cli.reporting.markup import Html, data, joined, tag
@@ -16,15 +17,20 @@ from tierbus.cli.reporting.text import AT_LEAST, UNKNOWN, cost, count, length, m
 
 def page(figures: Figures, note: str | None = None, jaeger: str | None = None) -> str:
     """The page. `note` is a banner; `jaeger` is the address that trace ids are linked to, without it they are text."""
+    return document(f"Tierbus report, {span(figures.period)}", _parts(figures, note, jaeger), charts(figures))
+
+
+def document(title: str, parts: Iterable[Html], drawn: Mapping[str, Chart]) -> str:
+    """Any page of ours: its parts, and the charts by the ids of their places (`chart-<id>`)."""
     from plotly.offline import get_plotlyjs
 
     script, plotly = _file("page.js"), get_plotlyjs()
     return Template(_file("page.html")).substitute(
-        title=html.escape(f"Tierbus report, {span(figures.period)}"),
+        title=html.escape(title),
         policy=_policy(plotly, script),
         style=_file("page.css"),
-        body=joined(_parts(figures, note, jaeger)),
-        charts=data(charts(figures)),
+        body=joined(parts),
+        charts=data(drawn),
         plotly=plotly,
         script=script,
     )
@@ -55,6 +61,7 @@ def _parts(figures: Figures, note: str | None, jaeger: str | None) -> list[Html]
         sections.over_time(figures),
         sections.where(figures),
         sections.quality(figures),
+        watched.section(figures),
         sections.dearest(figures, jaeger),
         _method(figures),
     ]
@@ -142,7 +149,7 @@ def _work_tiles(figures: Figures) -> list[Html]:
         _tile(
             "Overhead",
             share(figures.overhead_nano_usd, figures.spent_nano_usd),
-            f"{usd(figures.overhead_nano_usd)} for planner, reviewer, router",
+            f"{usd(figures.overhead_nano_usd)} for all but the executor",
         ),
     ]
 
@@ -167,9 +174,12 @@ def _method(figures: Figures) -> Html:
         "Spend is the sum of the ledger's calls that began in the period, failed and interrupted calls included.",
         f"Baseline, by name: {figures.compared.method}.",
         "Saving is the baseline of the succeeded tasks minus everything spent; it is negative where that was dearer.",
-        "Everything spent: failed, cancelled and expired tasks, planning, review, and tasks without a result yet.",
+        "Everything spent: failed, cancelled and expired tasks, planning, review, quality watch, tasks without a result yet.",
         "Cost per accepted task is everything spent divided by the number of succeeded tasks.",
         "First attempts count once a step, when its task has ended, by the tier that answered first.",
+        "Quality watch: a drawn share of succeeded tasks is given to the frontier too, whole, and both answers to a check.",
+        "Without a check a judge who does not know whose they are reads them in both orders; only what both show counts.",
+        "Intervals are for 95 %: quality by Agresti and Min's, true saving by the paired bootstrap, feedback by Wilson's.",
         "Amounts are whole nano-dollars inside and rounded only where they are shown; days and hours are UTC.",
     ]
     return tag("footer", tag("h2", "How it is counted"), tag("ul", *(tag("li", line) for line in lines)))

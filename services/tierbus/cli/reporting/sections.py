@@ -43,6 +43,8 @@ def _reckoning(figures: Figures, numbers: Compared) -> Html:
         ("spent on tasks without a result yet", figures.open_tasks, numbers.open_nano_usd),
     ]
     rows: list[tuple[object, ...]] = [(name, f"{tasks:,}", usd(amount, digits)) for name, tasks, amount in known]
+    if numbers.watch_nano_usd:
+        rows.append(("spent by the quality watch", "", usd(numbers.watch_nano_usd, digits)))
     rows += [(joined(["of all spent, ", badge(tier)]), "", usd(numbers.by_tier[tier], digits)) for tier in Tier]
     saving = f"{bound(numbers)}{usd(numbers.saving_nano_usd, digits)}"
     feet = [
@@ -96,7 +98,7 @@ def where(figures: Figures) -> Html:
         ("by-tenant", "tenant", merged(figures.by_tenant, MOST_ROWS), ()),
     )
     lead = (
-        f"The executor does the work; planner, reviewer and router are the overhead of routing:"
+        f"The executor does the work; planner, reviewer, router and quality watch are the overhead of routing:"
         f" {usd(figures.overhead_nano_usd)}, {overhead} of what was spent."
     )
     pairs = [_pair(figures, chart, _shares(figures, name, shares, *feet)) for chart, name, shares, feet in parts]

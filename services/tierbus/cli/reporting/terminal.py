@@ -8,8 +8,9 @@ from rich.table import Table
 from tierbus.cli.output import TIER_STYLE
 from tierbus.cli.reporting.figures import Figures, Reason, Share, merged
 from tierbus.cli.reporting.findings import bound, coverage, headline, warnings
-from tierbus.cli.reporting.text import UNKNOWN, cost, count, places, share, span, usd
+from tierbus.cli.reporting.text import UNKNOWN, cost, count, interval, places, share, span, usd
 from tierbus.contracts import Tier
+from tierbus.quality.measure import ClassQuality, Day, Quality
 
 _MOST_ROWS = 8
 
@@ -31,10 +32,47 @@ def show(figures: Figures, console: Console, note: str | None = None) -> None:
     shares = (("tier", figures.by_tier), ("role", figures.by_role), ("model", figures.by_model))
     for name, parts in (*shares, ("tenant", figures.by_tenant)):
         console.print(_bill(name, merged(parts, _MOST_ROWS), figures.spent_nano_usd))
+    if not figures.watched.empty:
+        console.print(watched(figures.watched))
     for title, reasons in (("Not succeeded", figures.failures), ("Rejected", figures.rejections)):
         if reasons:
             console.print(_reasons(title, reasons))
     console.print(escape(f"Baseline: {figures.compared.method}."), soft_wrap=True)
+
+
+def watched(quality: Quality, *, by_day: bool = False) -> Table:
+    """What the quality watch found, one row a class or a day (UTC), and all together where there are several."""
+    table = Table(
+        title="Quality watch: against the frontier's own answer, with 95 % intervals",
+        title_justify="left",
+        box=box.SIMPLE,
+        pad_edge=False,
+    )
+    table.add_column("day" if by_day else "class", overflow="fold")
+    for column in ("compared", "better/tie/worse", "quality", "true saving", "watch cost", "feedback"):
+        table.add_column(column, justify="right", no_wrap=True)
+    if quality.all is None:
+        return table
+    classes = [(one.task_class, one) for one in quality.classes]
+    rows: list[tuple[str, ClassQuality | Day]] = [(one.day, one) for one in quality.all.days] if by_day else [*classes]
+    for name, one in rows:
+        table.add_row(escape(name), *_watched(one))
+    if len(rows) > 1:
+        table.add_row("all", *_watched(quality.all), style="bold")
+    return table
+
+
+def _watched(one: ClassQuality | Day) -> tuple[str, ...]:
+    found = one.measured
+    said = f"{100 * one.feedback.score.value:.0f} % of {one.feedback.n:,}" if one.feedback.score else UNKNOWN
+    return (
+        f"{found.n:,}",
+        f"{found.better:,}/{found.ties:,}/{found.worse:,}" if found.n else UNKNOWN,
+        interval(found.difference),
+        interval(found.saving.ratio),
+        usd(found.own_nano_usd),
+        said,
+    )
 
 
 def _key_figures(figures: Figures) -> Table:

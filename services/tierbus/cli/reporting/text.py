@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from tierbus.cli.reporting.figures import DAY_S, HOUR_S, Period
 from tierbus.contracts import NANO
+from tierbus.quality.measure import Interval
 
 UNKNOWN = "–"
 AT_LEAST, AT_MOST, ABOUT = "≥\N{NO-BREAK SPACE}", "≤\N{NO-BREAK SPACE}", "≈\N{NO-BREAK SPACE}"
@@ -46,6 +47,22 @@ def share(part: int | None, whole: int | None) -> str:
     if 0 < part / whole < _LEAST_SHARE:
         return "< 0.1 %"
     return f"{100 * part / whole:.1f} %".replace("-", "−")
+
+
+def signed(ratio: float) -> str:
+    """A ratio in percent, with its sign."""
+    shown = f"{100 * ratio:+.1f}"
+    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")
+
+
+def interval(found: Interval | None) -> str:
+    """An estimate with its interval, in percent with signs: `+4.0 % (+1.1 to +7.0)`."""
+    return UNKNOWN if found is None else f"{signed(found.value)} % ({signed(found.low)} to {signed(found.high)})"
+
+
+def rate(found: Interval | None) -> str:
+    """A share with its interval, in percent: `80.0 % (62.1 to 90.5)`."""
+    return UNKNOWN if found is None else f"{100 * found.value:.1f} % ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def count(number: int, one: str, more: str | None = None) -> str:

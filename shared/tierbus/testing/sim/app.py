@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tierbus.contracts import Tier
+from tierbus.testing.sim.batches import Batches, Doors
 from tierbus.testing.sim.cache import Cache, tokens
 from tierbus.testing.sim.fallback import MARK
 from tierbus.testing.sim.script import Book, Fault, Request, Said, tiers_by_model
@@ -38,9 +39,10 @@ _ERRORS = {
 
 @dataclass(slots=True)
 class Served:
-    """One HTTP request as it was served.
+    """One request as it was served: over HTTP by itself, or in a `batch`.
 
-    `state` is open, done, aborted (the client went away) or dropped (the server cut the connection).
+    `state` is open, done, aborted (the client went away) or dropped (the server cut the connection); in a batch also
+    expired or canceled.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Served:
     output_tokens: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    batch: str | None = None
 
 
 @dataclass
@@ -69,11 +72,12 @@ class Sim:
     served: list[Served] = field(default_factory=list)
     cache: Cache = field(default_factory=Cache)
     tiers: Mapping[str, Tier] = field(default_factory=tiers_by_model)
+    batches: Batches = field(default_factory=Batches)
     _numbers: Any = field(default_factory=count)
 
-    def open(self, api: Api, model: str) -> Served:
+    def open(self, api: Api, model: str, batch: str | None = None) -> Served:
         """Record a request that has come in."""
-        served = Served(f"sim_{next(self._numbers):06d}", api.name, model, time.time())
+        served = Served(f"sim_{next(self._numbers):06d}", api.name, model, time.time(), batch=batch)
         self.served.append(served)
         return served
 
@@ -95,11 +99,20 @@ class Sim:
         }
         summed = ("input_tokens", "output_tokens", "cache_read", "cache_write")
         totals = {name: sum(getattr(one, name) for one in self.served) for name in summed}
-        return {"simulated": True, "requests": len(self.served), **states, "by": groups, "tokens": totals}
+        batched = sum(one.batch is not None for one in self.served)
+        return {
+            "simulated": True,
+            "requests": len(self.served),
+            "in_batches": batched,
+            **states,
+            "by": groups,
+            "tokens": totals,
+        }
 
     def reset(self) -> None:
         """Forget what was served, what is cached and which faults have struck. Request ids stay unique."""
         self.served.clear()
+        self.batches.clear()
         self.cache.clear()
         self.book.forget()
 
@@ -299,9 +312,11 @@ def application(sim: Sim) -> Starlette:
         return JSONResponse(_models(sim.tiers))
 
     async def served(_http: HttpRequest) -> Response:
+        sim.batches.work(sim, time.time())
         return JSONResponse([asdict(one) for one in sim.served])
 
     async def stats(_http: HttpRequest) -> Response:
+        sim.batches.work(sim, time.time())
         return JSONResponse(sim.stats())
 
     async def reset(_http: HttpRequest) -> Response:
@@ -316,6 +331,7 @@ def application(sim: Sim) -> Starlette:
             Route("/v1/messages", Door(sim, anthropic), methods=["POST"]),
             Route("/v1/chat/completions", Door(sim, openai), methods=["POST"]),
             Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
+            *Doors(sim).routes(),
             Route("/v1/models", models),
             Route("/sim/served", served),
             Route("/sim/stats", stats),

@@ -31,6 +31,8 @@ def unscripted(role: Role | None, asked: str, json_schema: dict[str, Any] | None
         case Role.REVIEWER:
             accepted = {"verdict": "accept", "reason": f"{MARK}: nothing speaks against it", "critique": ""}
             return json.dumps(accepted)
+        case Role.WATCH:
+            return json.dumps({"reason": f"{MARK}: nothing tells them apart", "verdict": "tie"})
         case Role.ROUTER:
             scores = {"complexity": 0.4, "domain": 0.2, "context": 0.2, "risk": 0.2, "needs_plan": False}
             return json.dumps({**scores, "reason": f"{MARK}: one piece of work"})

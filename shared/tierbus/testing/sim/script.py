@@ -25,6 +25,7 @@ _ROLES = {
     "You are the planner of Tierbus": Role.PLANNER,
     "You are an executor of Tierbus": Role.EXECUTOR,
     "You are the reviewer of Tierbus": Role.REVIEWER,
+    "You are the judge of Tierbus": Role.WATCH,
 }
 _STEP = re.compile(r'<step id="([^"]+)">')
 _CRITIQUE = "<critique>\n"
@@ -46,6 +47,8 @@ class When(Model):
     """A text that the client sent: material, earlier outputs, the answer that is reviewed."""
     critique: bool | None = None
     """Whether an earlier answer was turned down."""
+    batch: bool | None = None
+    """Whether it is asked in a batch."""
     turn: int | None = None
     """1 is the first question, 2 the repair of its answer."""
 
@@ -68,6 +71,8 @@ class Answer(Model):
     latency_s: float | None = Field(default=None, ge=0)
     """Replaces the time that the tier would take."""
     stop: Stop = "done"
+    after: int = Field(default=0, ge=0)
+    """Speaks only when so many requests that fit have passed: a model that gets worse, or better, in the middle."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "Answer":
@@ -97,12 +102,16 @@ class Fault(Model):
     hang_s: float | None = Field(default=None, gt=0)
     drop: bool = False
     malformed: bool = False
+    expired: bool = False
+    """The request's batch ended before it was begun; `when` must have `batch: true`."""
 
     @model_validator(mode="after")
     def _does_something(self) -> "Fault":
-        kinds = (self.status is not None, self.hang_s is not None, self.drop, self.malformed)
+        kinds = (self.status is not None, self.hang_s is not None, self.drop, self.malformed, self.expired)
         if sum(kinds) != 1:
-            raise ValueError("a fault has exactly one of `status`, `hang_s`, `drop`, `malformed`")
+            raise ValueError("a fault has exactly one of `status`, `hang_s`, `drop`, `malformed`, `expired`")
+        if self.expired and self.when.batch is not True:
+            raise ValueError("a fault `expired` strikes only requests in batches: say `when: {batch: true}`")
         return self
 
 
@@ -228,6 +237,7 @@ class Request:
     text: str
     turn: int
     json_schema: dict[str, Any] | None = None
+    batch: bool = False
 
 
 def understand(
@@ -257,18 +267,20 @@ def fits(when: When, request: Request) -> bool:
         and when.tier in (None, request.tier)
         and when.model in (None, request.model)
         and when.turn in (None, request.turn)
+        and when.batch in (None, request.batch)
         and (when.contains is None or when.contains in request.text)
         and (when.critique is None or when.critique == (_CRITIQUE in request.asked))
     )
 
 
 class Book:
-    """All scenarios, and how often each of their faults has struck."""
+    """All scenarios, how often each of their faults has struck, and how many requests passed a rule that waits."""
 
     def __init__(self, scenarios: Sequence[Scenario]) -> None:
         self.scenarios = list(scenarios)
         self._marks = [(mark, scenario) for scenario in scenarios for mark in scenario.marks()]
         self._struck: dict[tuple[str, int], int] = {}
+        self._passed: dict[tuple[str, int], int] = {}
 
     def find(self, request: Request) -> Scenario | None:
         """The scenario that a request belongs to: the first with a mark in the text."""
@@ -292,11 +304,20 @@ class Book:
 
     def answer(self, scenario: Scenario | None, request: Request) -> Said:
         """What is said: the first rule that fits, or something plausible for the role."""
-        for answer in scenario.answers if scenario else ():
-            if fits(answer.when, request):
+        name, answers = (scenario.name, scenario.answers) if scenario else ("", ())
+        for place, answer in enumerate(answers):
+            if fits(answer.when, request) and (not answer.after or self._is_due((name, place), answer)):
                 return answer.said
         return Said(unscripted(request.role, request.asked, request.json_schema))
 
+    def _is_due(self, key: tuple[str, int], answer: Answer) -> bool:
+        passed = self._passed.get(key, 0)
+        if passed >= answer.after:
+            return True
+        self._passed[key] = passed + 1
+        return False
+
     def forget(self) -> None:
-        """Begin to count faults anew."""
+        """Begin to count faults and requests anew."""
         self._struck.clear()
+        self._passed.clear()

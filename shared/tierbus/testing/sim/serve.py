@@ -46,6 +46,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--zero", action="store_true", help=f"--bench --latency 0; so does {ZERO_ENV}=1")
     parser.add_argument("--latency", type=float, metavar="S", help="seconds that every call takes")
     parser.add_argument("--latency-scale", type=float, default=1.0, metavar="X", help="times the tiers' own times")
+    parser.add_argument("--batch", type=float, default=3.0, metavar="S", help="seconds that a batch takes")
     return parser
 
 
@@ -57,7 +58,9 @@ def simulator(given: argparse.Namespace) -> Sim:
     """
     zero = given.zero or os.environ.get(ZERO_ENV, "") not in ("", "0")
     latency_s = given.latency if given.latency is not None or not zero else 0.0
-    return Sim(Book(_scenarios(given.scenarios, bench=given.bench or zero)), latency_s, given.latency_scale)
+    sim = Sim(Book(_scenarios(given.scenarios, bench=given.bench or zero)), latency_s, given.latency_scale)
+    sim.batches.timing.takes_s = given.batch
+    return sim
 
 
 def _scenarios(folder: str | None, *, bench: bool) -> list[Scenario]:

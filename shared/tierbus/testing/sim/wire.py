@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tierbus.contracts import Tier
@@ -32,6 +32,10 @@ class Asked:
     stream: bool = False
     stream_usage: bool = True
     max_output: int | None = None
+
+    def in_batch(self) -> "Asked":
+        """The same, asked in a batch."""
+        return replace(self, request=replace(self.request, batch=True))
 
     def cut(self, said: Said) -> Said:
         """What fits into the output that was asked for."""

@@ -417,6 +417,7 @@ async def test_the_list_of_what_was_served_agrees_with_the_answers(served: Serve
         "output_tokens": message.usage.output_tokens,
         "cache_read": 0,
         "cache_write": 0,
+        "batch": None,
         "at": listed[0]["at"],
     }
     assert (listed[1]["id"], listed[1]["tier"]) == (completion._request_id, "frontier")

@@ -1,10 +1,12 @@
 """Which scenario and rule fits a request, how faults are counted, and what is said where nothing fits."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tierbus import prompts
 from tierbus.answers import schema_errors
@@ -15,6 +17,7 @@ from tierbus.testing.sim.cache import Cache, tokens
 from tierbus.testing.sim.fallback import about, instance, unscripted
 from tierbus.testing.sim.script import (
     Book,
+    Fault,
     Request,
     Scenario,
     When,
@@ -175,6 +178,19 @@ def test_a_fault_that_always_strikes_never_tires() -> None:
     assert all(book.fault(scenario, _asked()) for _ in range(20))
 
 
+def test_a_rule_that_waits_speaks_after_so_many_requests_that_fit_and_then_always() -> None:
+    waits = TWO.replace(
+        "    text: Rye.", "    text: Mould.\n    after: 2\n  - when: {role: executor, step: answer}\n    text: Rye."
+    )
+    book = Book([parse("bread.yaml", waits)])
+    [scenario] = book.scenarios
+    assert [book.answer(scenario, _asked()).text[:3] for _ in range(2)] == ["Rye"] * 2
+    assert book.answer(scenario, _asked(tier=Tier.MID)).text[:3] == "Rye"
+    assert [book.answer(scenario, _asked()).text[:5] for _ in range(2)] == ["Mould"] * 2
+    book.forget()
+    assert book.answer(scenario, _asked()).text[:3] == "Rye"
+
+
 def test_forgotten_faults_begin_anew() -> None:
     book, scenario = Book([_scenario()]), _scenario()
     book.fault(scenario, _asked())
@@ -243,6 +259,7 @@ def test_the_services_own_schemas_have_an_instance(package: str, file: str) -> N
         (Role.PLANNER, "tierbus.planner", "plan.schema.json"),
         (Role.REVIEWER, "tierbus.reviewer", "review.schema.json"),
         (Role.ROUTER, "tierbus.router", "classify.schema.json"),
+        (Role.WATCH, "tierbus.reviewer", "judge.schema.json"),
     ],
 )
 def test_what_nobody_scripted_fits_the_role(role: Role, package: str, file: str) -> None:
@@ -345,3 +362,19 @@ def test_the_longest_known_beginning_counts_in_steps_of_128_tokens() -> None:
 
     assert cache.longest("a", "x" * 5200 + "y" * 4000) == (1280, 0)
     assert cache.longest("a", "x" * 4000) == (0, 0)
+
+
+def test_only_a_request_in_a_batch_can_expire() -> None:
+    with pytest.raises(ValidationError, match="strikes only requests in batches"):
+        Fault(expired=True)
+
+    assert Fault(expired=True, when=When(batch=True)).expired
+
+
+def test_a_rule_about_batches_fits_only_requests_in_them() -> None:
+    by_itself = understand("claude-haiku-5-5", Tier.SMALL, "", ["x"])
+    batched = replace(by_itself, batch=True)
+
+    assert [fits(When(batch=True), one) for one in (by_itself, batched)] == [False, True]
+    assert [fits(When(batch=False), one) for one in (by_itself, batched)] == [True, False]
+    assert all(fits(When(), one) for one in (by_itself, batched))

@@ -1,0 +1,34 @@
+"""Policies for tests: small enough that their moves can be told beforehand."""
+
+from dataclasses import dataclass, field
+
+from tierbus.policy.moves import Ask, Case, Move, Seen, Take
+
+LADDER = ("claude-haiku-5-5", "claude-haiku-4-5-20251001", "claude-opus-5-5")
+
+
+@dataclass
+class TwoAgree:
+    """Asks two cheap models, takes an answer that both give, else asks the strong one. Hard tasks start at the top."""
+
+    models: tuple[str, ...] = LADDER
+    classes: tuple[str, ...] = ("sums",)
+    learned: list[tuple[Case, tuple[Seen, ...]]] = field(default_factory=list)
+
+    def covers(self, task_class: str) -> bool:
+        return task_class in self.classes
+
+    def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
+        strong = len(self.models) - 1
+        if "hard" in case.prompt and not seen:
+            return Ask(strong, "it is hard")
+        if len(seen) < strong:
+            return Ask(len(seen), "not yet compared")
+        if any(one.valid is False for one in seen):
+            return Take(next(one.place for one in seen if one.valid is not False), "the other one is not valid")
+        if len({one.answer for one in seen}) == 1:
+            return Take(0, "both say the same")
+        return Ask(strong, "they differ")
+
+    def learn(self, case: Case, seen: tuple[Seen, ...]) -> None:
+        self.learned.append((case, seen))
