@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tierbus.policy.choose import Course, Curve, Step
-from tierbus.policy.search import Outlook, search
+from tierbus.policy.search import Floats, Outlook, search
 
 FLAT = Curve((0.0,), (0.5,))
 COURSE = Course(0, 1, 10.0, (0.1, 0.2, 1.0), Curve((0.0, 0.1), (0.2, 1.2)), Curve((0.0, 0.2), (0.1, 0.9)))
@@ -34,7 +34,7 @@ def outlook(cheap_right: float, knows: bool, cost: float, count: int = 1000) -> 
     correct = np.column_stack([rng.random((count, 2)) < cheap_right, np.ones(count, bool)])
     gains = 1.0 - correct if knows else np.full((count, 3), 1 - cheap_right)
     usd = np.tile([cost, cost, 1.0], (count, 1))
-    by_places = {(): {0: gains[:, 0] * 0 + 1 - cheap_right, 1: gains[:, 1] * 0 + 1 - cheap_right}}
+    by_places: dict[tuple[int, ...], dict[int, Floats]] = {(): {0: gains[:, 0] * 0 + 1 - cheap_right, 1: gains[:, 1] * 0 + 1 - cheap_right}}
     by_places |= {(place,): {place: gains[:, place]} for place in (0, 1)}
     by_places |= {(0, 1): {0: gains[:, 0], 1: gains[:, 1]}}
     return Outlook(by_places, correct, usd, np.ones((count, 3), bool))
