@@ -127,7 +127,7 @@ def ladder(wanted: Ladder, rows: Sequence[Row], size: Size, reader: Reader) -> l
     untaught = Learned(wanted.models, {}, MARGIN)
     bare = orders(untaught, exam, max(10, size.orders // 20), rng)
     bare_hard = share(play(untaught.fresh(), exam, worst_first(exam)), exam)
-    took = decision_s(learned(lesson, reader).fresh(), exam, TIMED)
+    took = decision_s(Learned(policy.models, policy.lessons, policy.target), exam, TIMED)
     worst = max(costs.max(), hard, bare.max(), bare_hard, cost.max())
     agree = _agree(wanted, exam)
     print(
@@ -226,7 +226,7 @@ def main(quick: bool) -> int:
         print(f"no recorded answers at {DATA}")
         return 2
     began = time.perf_counter()
-    size = Size(4, 50) if quick else Size(8, 1000)
+    size = Size(8, 50) if quick else Size(8, 1000)
     print(
         f"Python {platform.python_version()}, numpy {version('numpy')}, scikit-learn {version('scikit-learn')}, {platform.machine()}, {_cores()}"
     )
@@ -266,5 +266,5 @@ def _cores() -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer re-splits and orders")
+    parser.add_argument("--quick", action="store_true", help="fewer orders of arrival")
     sys.exit(main(parser.parse_args().quick))

@@ -22,7 +22,7 @@ Bools = npt.NDArray[np.bool_]
 
 LABELS = 300
 """Labelled tasks that a class needs; with fewer, learned thresholds lose points and two cheap answers that agree do not."""
-Z = 0.75
+Z = 1.0
 """Standard errors of the difference that are kept as a margin; with it and the walk of `search`, re-splits of recorded
 answers held the target on average."""
 SMALL = 700

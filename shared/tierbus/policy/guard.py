@@ -75,9 +75,12 @@ class Prices:
     known: tuple[float, ...]
     spent: list[float] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
-    paired: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    beside: list[float] = field(default_factory=list)
+    strong: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.beside = self.beside or [0.0] * len(self.known)
+        self.strong = self.strong or [0.0] * len(self.known)
         self.spent = self.spent or [0.0] * len(self.known)
         self.calls = self.calls or [0] * len(self.known)
 
@@ -98,11 +101,10 @@ class Prices:
         for one in seen:
             self.spent[one.place] += one.cost_usd
             self.calls[one.place] += 1
-        both = {one.place: one.cost_usd for one in seen}
-        cheap = sum(cost for place, cost in both.items() if place != strong)
-        if strong in both and cheap > 0:
-            self.paired[0] += both[strong]
-            self.paired[1] += cheap
+        paid = next((one.cost_usd for one in seen if one.place == strong), None)
+        for one in seen if paid is not None else ():
+            self.beside[one.place] += one.cost_usd
+            self.strong[one.place] += paid or 0.0
 
     def strong_usd(self, seen: Sequence[Seen]) -> float:
         """What the strong call cost, or would have cost: by its ratio to the cheap calls on tasks that had both.
@@ -113,7 +115,7 @@ class Prices:
         for one in seen:
             if one.place == strong:
                 return one.cost_usd
-        cheap = sum(one.cost_usd for one in seen)
-        if self.paired[1] > 0 and cheap > 0:
-            return cheap * self.paired[0] / self.paired[1]
-        return self.usd(strong)
+        told = [
+            one.cost_usd * self.strong[one.place] / self.beside[one.place] for one in seen if self.beside[one.place] > 0
+        ]
+        return sum(told) / len(told) if told else self.usd(strong)

@@ -224,12 +224,13 @@ class Learned:
         if not seen:
             if not course.starts_cheap(at.gain):
                 return Ask(self._strong, "the cheap model will hardly save anything")
-            return self._cheap(case, course.first, "the cheap model is expected to pay")
+            places = [course.first] if course.second is None else [course.first, course.second]
+            return self._start(case, places, "the cheap model is expected to pay")
         fine = any(usable(one) for one in seen)
         if len(seen) == 1:
             step = course.step(at.gain, usable=fine)
             if step is Step.SECOND and course.second is not None:
-                return self._cheap(case, course.second, "a second cheap answer is expected to pay")
+                return Ask(course.second, "a second cheap answer is expected to pay")
             return Take(at.place, "likely right") if step is Step.TAKE else Ask(self._strong, "likely wrong")
         if fine and course.takes(at.gain):
             return Take(at.place, "likely right, with two answers seen")
@@ -245,10 +246,10 @@ class Learned:
                 return Take(seen[0].place, f"{why}; two cheap answers agree")
             return Ask(self._strong, f"{why}; two cheap answers differ")
         if seen:
-            return self._cheap(case, int(seen[0].place == 0), f"{why}; a second opinion")
+            return Ask(int(seen[0].place == 0), f"{why}; a second opinion")
         if self._strong < 2 or not self._pair_pays(case):  # noqa: PLR2004 - two cheap models
             return Ask(self._strong, f"{why}; two cheap models do not pay")
-        return self._cheap(case, 0, f"{why}; two cheap models are asked")
+        return self._start(case, (0, 1), f"{why}; two cheap models are asked")
 
     def _pair_pays(self, case: Case) -> bool:
         used = self._ledger(case.task_class)
@@ -261,13 +262,13 @@ class Learned:
             return False
         return price < GATE and (used.agreement.pays(price) or used.agreement.due())
 
-    def _cheap(self, case: Case, place: int, why: str) -> Move:
-        """Ask a cheap place, unless the stop-loss forbids it."""
+    def _start(self, case: Case, places: Sequence[int], why: str) -> Move:
+        """Ask the first of these cheap places, unless the stop-loss forbids to lose what all of them cost."""
         used = self._ledger(case.task_class)
-        stake = used.prices.share(place)
+        stake = sum(used.prices.share(place) for place in places)
         if used.prices.usd(self._strong) > 0 and not used.purse.allows(stake):
             return Ask(self._strong, "the stop-loss: this class has cost more than the strong model alone")
-        return Ask(place, why)
+        return Ask(places[0], why)
 
     def _ledger(self, task_class: str) -> Ledger:
         used = self._used.get(task_class)

@@ -20,6 +20,8 @@ Bools = npt.NDArray[np.bool_]
 WORTHS = np.geomspace(300, 4, 40)
 """Values of one right answer more, in strong calls, from the safest. A right answer is never worth less than four strong
 calls: below that little is saved, and what looks equal in training is luck."""
+MOST = 0.007
+"""The margin at most, .01 is one point: with few labels nothing would ever be found otherwise."""
 _BINS = 8
 
 
@@ -58,7 +60,7 @@ def search(outlook: Outlook, target: float, z: float, trust: float, dearest: flo
         for worth in WORTHS:
             course, gained, expected, usd = _try(outlook, sequence, worth * strong_usd / len(outlook.usd))
             estimate = trust * gained.mean() + (1 - trust) * expected.mean()
-            margin = z * max(float(gained.std()), 1e-3) / np.sqrt(len(gained))
+            margin = min(z * max(float(gained.std()), 1e-3) / np.sqrt(len(gained)), MOST)
             if estimate - margin < -target:
                 break
             share = float(usd.sum() / strong_usd)

@@ -17,7 +17,7 @@ Tasks = tuple[tuple[Case, ...], tuple[tuple[Seen, ...], ...], tuple[tuple[bool, 
 def tasks(count: int, seed: int, name: str = "sums", models: int = 3) -> Tasks:
     """Tasks with the answers of two cheap models (or one) and a strong one, and which of them are right."""
     rng = random.Random(seed)
-    rows = [_task(rng, f"{name}-{at}", name) for at in range(count)]
+    rows = [_task(rng, f"{name}-{seed}-{at}", name) for at in range(count)]
     keep = range(3) if models == 3 else (0, 2)
     cases = tuple(case for case, _, _ in rows)
     seens = tuple(tuple(answers[place]._replace(place=at) for at, place in enumerate(keep)) for _, answers, _ in rows)

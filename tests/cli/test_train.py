@@ -1,0 +1,102 @@
+"""The command `train`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.records import result, step
+from tests.shared.policy.made import tasks
+from typer.testing import CliRunner, Result
+
+from tierbus import contracts
+from tierbus.cli import train as command
+from tierbus.cli.main import app
+from tierbus.contracts import Tier
+from tierbus.policy.store import stored
+from tierbus.replay.records import Output, Row, write
+
+LADDER = ("--cheap", "small,other", "--strong", "strong")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl.gz"
+    rows = []
+    for at, (case, seen, right) in enumerate(zip(*tasks(500, 21), strict=True)):
+        outputs = {
+            name: Output(fine, one.answer, one.text, one.input_tokens, one.output_tokens, one.cost_usd, None)
+            for name, one, fine in zip(("small", "other", "strong"), seen, right, strict=True)
+        }
+        rows.append(Row(case.id, case.task_class, None, "train" if at % 5 < 4 else "test", case.prompt, None, outputs))
+    write(path, rows)
+    return path
+
+
+def train(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def test_it_learns_keeps_a_version_and_tells_what_it_got_wrong(data: Path, tmp_path: Path) -> None:
+    done = train(data, *LADDER, "--out", tmp_path / "p", "--report", tmp_path / "wrong.jsonl")
+
+    assert done.exit_code == 0, done.output
+    for part in (
+        "sums: 400 labelled tasks",
+        "% of the strong model's dollars",
+        "test split: 100 tasks",
+        "is off by",
+        "about 1,350 can",
+    ):
+        assert part in done.stdout
+    wrong = [json.loads(line) for line in (tmp_path / "wrong.jsonl").read_text().splitlines()]
+    assert {"id", "task_class", "chose", "right_choice", "gains"} <= wrong[0].keys()
+    assert stored(tmp_path / "p").made.rows == 400
+
+    again = train(data, *LADDER, "--out", tmp_path / "p", "--all", "--target", "0")
+
+    assert "the training tasks themselves: 500 tasks" in again.stdout
+    assert "policy-0002.json" in train("--list", "--out", tmp_path / "p").stdout.splitlines()[1]
+    assert train("--rollback", "--out", tmp_path / "p").stdout == "in use: policy-0001.json\n"
+    assert train("--rollback", "2", "--out", tmp_path / "p").stdout == "in use: policy-0002.json\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        ((), "name files of recorded answers", 2),
+        (("--list", "--rollback"), "name files of recorded answers", 2),
+        (("DATA",), "must name the ladder", 2),
+        (("DATA", "--cheap", "a", "--strong", "strong"), "no model 'a'", 2),
+        (("none.jsonl", *LADDER), "cannot be read", 3),
+        (("--rollback", "x"), "one version number", 2),
+        (("--list",), "there is no policy in", 6),
+        (("DATA", *LADDER, "--report", "/nowhere/x.jsonl"), "there is no folder", 2),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(
+    data: Path, tmp_path: Path, arguments: tuple[str, ...], said: str, code: int
+) -> None:
+    done = train(*(str(data) if part == "DATA" else part for part in arguments), "--out", tmp_path)
+
+    assert done.exit_code == code
+    assert said in done.output.replace("\n", " ")
+    assert not list(tmp_path.glob("policy-*"))
+
+
+def test_it_learns_on_from_the_ledgers_verdicts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def results(_tenant: str) -> list[contracts.Result]:
+        return [result(str(at), steps=[step(Tier.SMALL, Tier.MID)]) for at in range(30)]
+
+    monkeypatch.setattr(command, "_results", results)
+    done = train("--from-ledger", "--out", tmp_path)
+
+    assert done.exit_code == 0, done.output
+    assert "these labels are the reviewer's, not truth" in done.stdout
+    assert "checks: rejected: 30" in done.stdout
+    assert "small 0 of 30" in done.stdout
+    assert stored(tmp_path).policy.lessons["general"].rates[0].rejected == 30
+
+    again = train("--from-ledger", "--out", tmp_path)
+
+    assert again.exit_code == 1
+    assert "nothing new to learn from" in again.output.replace("\n", " ")
