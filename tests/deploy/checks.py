@@ -21,6 +21,7 @@ KUBERNETES = ("1.30", "1.33", "1.37")
 CRDS: frozenset[tuple[str, str]] = frozenset()
 """(apiVersion, kind) of custom resources that have no schema here. The first cut has none."""
 OPTIONAL_SECRETS = {"tierbus-model-keys", "tierbus-nats"}
+OPTIONAL_MAPS = {"tierbus-files"}
 FOREIGN_ENV = {"jaeger": {"JAEGER_LISTEN_HOST"}}
 FOREIGN_PATHS = {"nats": {"/healthz"}, "jaeger": {"/status"}}
 CLUSTER_WIDE = {"Namespace"}
@@ -241,7 +242,8 @@ def _missing(objects: list[Obj], how: str, ref: Obj) -> list[str]:
         return [] if known else [f"Secret {name} is unknown, or is not optional"]
     there = named(objects, "ConfigMap").get(name or "")
     if there is None:
-        return [f"no ConfigMap {name}"]
+        known = name in OPTIONAL_MAPS and ref.get("optional") is True
+        return [] if known else [f"no ConfigMap {name}"]
     return [f"no key {ref['key']} in {name}"] if ref.get("key", next(iter(there["data"]))) not in there["data"] else []
 
 

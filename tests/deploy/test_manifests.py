@@ -190,6 +190,7 @@ BREAKS: list[tuple[Check, Break, str]] = [
     (checks.references, lambda o: pod_of(o).update(serviceAccountName="default"), "no ServiceAccount"),
     (checks.references, lambda o: pod_of(o).update(volumes=[]), "no volume tmp"),
     (checks.references, lambda o: box_of(o)["env"][0]["valueFrom"]["secretKeyRef"].pop("optional"), "Secret"),
+    (checks.references, lambda o: pod_of(o)["volumes"][-1]["configMap"].pop("optional"), "tierbus-files"),
     (
         checks.selectors,
         lambda o: deployment(o)["spec"]["selector"]["matchLabels"].update({NAME: "router"}),
