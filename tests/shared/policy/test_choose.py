@@ -34,7 +34,9 @@ def outlook(cheap_right: float, knows: bool, cost: float, count: int = 1000) -> 
     correct = np.column_stack([rng.random((count, 2)) < cheap_right, np.ones(count, bool)])
     gains = 1.0 - correct if knows else np.full((count, 3), 1 - cheap_right)
     usd = np.tile([cost, cost, 1.0], (count, 1))
-    by_places: dict[tuple[int, ...], dict[int, Floats]] = {(): {0: gains[:, 0] * 0 + 1 - cheap_right, 1: gains[:, 1] * 0 + 1 - cheap_right}}
+    by_places: dict[tuple[int, ...], dict[int, Floats]] = {
+        (): {0: gains[:, 0] * 0 + 1 - cheap_right, 1: gains[:, 1] * 0 + 1 - cheap_right}
+    }
     by_places |= {(place,): {place: gains[:, place]} for place in (0, 1)}
     by_places |= {(0, 1): {0: gains[:, 0], 1: gains[:, 1]}}
     return Outlook(by_places, correct, usd, np.ones((count, 3), bool))
