@@ -114,6 +114,27 @@ _TIMES = frozenset(
         "km",
     ]
 )
+_MONEY = frozenset(
+    [
+        "dollar",
+        "dollars",
+        "cent",
+        "cents",
+        "cost",
+        "costs",
+        "price",
+        "prices",
+        "pay",
+        "pays",
+        "paid",
+        "earn",
+        "earns",
+        "spend",
+        "spends",
+        "spent",
+        "money",
+    ]
+)
 _MARK = re.compile(r"[^\w\s]")
 _CODE = re.compile(r"\[PYTHON\]|```|\bdef \w+\(|\breturn\b")
 _FINAL = re.compile(r'"answer"\s*:\s*("(?:[^"\\]|\\.)*"|[^,}\n]+)|####\s*(.+)')
@@ -149,6 +170,7 @@ def prompt_features(prompt: str) -> Features:
         "prompt.ratio": log1p(sum(map(_RATIOS.__contains__, lowered)) + text.count("%")),
         "prompt.rest": log1p(sum(map(_RESTS.__contains__, lowered))),
         "prompt.time": log1p(sum(map(_TIMES.__contains__, lowered))),
+        "prompt.money": log1p(sum(map(_MONEY.__contains__, lowered)) + text.count("$")),
         "prompt.questions": log1p(text.count("?")),
         "prompt.capitals": sum(map(str.isupper, text)) / (len(text) or 1),
         "prompt.marks": len(_MARK.findall(text)) / (len(text) or 1),

@@ -29,9 +29,9 @@ SMALL = 700
 """Below so many labels the models' own expectations are too rosy to count."""
 TRUST = 0.75
 """Share of what was observed in the estimate of quality from there on; the rest is what the models expect."""
-STRENGTH = 0.02
-"""Inverse strength of the penalty on weights (scikit-learn's C), of standardised features."""
-AGREE_WEIGHT = 3.0
+STRENGTH, STRENGTH_SMALL = 0.02, 0.005
+"""Inverse strength of the penalty on weights (scikit-learn's C), of standardised features; the second below `SMALL` labels."""
+AGREE_WEIGHT, AGREE_WEIGHT_SMALL = 3.0, 4.0
 """How much less agreement's weight is penalised than the others': it says more than all of them together."""
 FOLDS = 5
 _FLAT = 1e-9
@@ -129,7 +129,8 @@ def _stage(
     scales[scales < _FLAT] = 1.0
     standard = (raw - means) / scales
     values = np.clip(standard, -REACH, REACH)
-    weigh = np.array([AGREE_WEIGHT if name == AGREE else 1.0 for name in names])
+    small = len(table) < SMALL
+    weigh = np.array([(AGREE_WEIGHT_SMALL if small else AGREE_WEIGHT) if name == AGREE else 1.0 for name in names])
     heads, chances = {}, {}
     for place in (-1, *(places or range(correct.shape[1] - 1))):
         question = STRONG if place == -1 else str(place)
@@ -145,22 +146,23 @@ def _head(values: Floats, weigh: Floats, right: Bools, fold: npt.NDArray[np.int6
         share = (right.sum() + 1) / (len(right) + 2)
         return Head((0.0,) * values.shape[1], float(np.log(share / (1 - share)))), np.full(len(right), share)
     scaled = values * weigh
+    strength = STRENGTH_SMALL if len(right) < SMALL else STRENGTH
     away = np.zeros(len(right))
     for part in range(FOLDS):
-        away[fold == part] = _margins(scaled[fold != part], right[fold != part], scaled[fold == part])
+        away[fold == part] = _margins(scaled[fold != part], right[fold != part], scaled[fold == part], strength)
     platt = LogisticRegression(C=1e3).fit(away[:, None], right)
     slope, shift = max(float(platt.coef_[0, 0]), 0.0), float(platt.intercept_[0])
-    whole = _regression().fit(scaled, right)
+    whole = _regression(strength).fit(scaled, right)
     weights = slope * whole.coef_[0] * weigh
     head = Head(tuple(weights.tolist()), slope * float(whole.intercept_[0]) + shift)
     return head, 1 / (1 + np.exp(-(slope * away + shift)))
 
 
-def _margins(values: Floats, right: Bools, others: Floats) -> Floats:
+def _margins(values: Floats, right: Bools, others: Floats, strength: float) -> Floats:
     if right.all() or not right.any():
         return np.full(len(others), 3.0 if right.all() else -3.0)
-    return np.asarray(_regression().fit(values, right).decision_function(others))
+    return np.asarray(_regression(strength).fit(values, right).decision_function(others))
 
 
-def _regression() -> LogisticRegression:
-    return LogisticRegression(C=STRENGTH, max_iter=300)
+def _regression(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, max_iter=300)

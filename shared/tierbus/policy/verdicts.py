@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from tierbus.contracts import NANO, Attempt, Outcome, Result, VerdictKind
 from tierbus.policy.learned import Rate
 
-GENERAL = "general"
-"""The class of a result that names none."""
 _ANSWERS = frozenset({Outcome.ANSWERED, Outcome.TRUNCATED, Outcome.INVALID, Outcome.REFUSED})
 
 
@@ -48,7 +46,7 @@ def tally(results: Iterable[Result], models: Sequence[str], after: float = 0.0) 
             continue
         counted.results += 1
         counted.until = max(counted.until, result.at)
-        name = str(getattr(result, "task_class", GENERAL) or GENERAL)
+        name = result.task_class
         for step in result.steps:
             for attempt in step.attempts:
                 _count(counted, name, attempt, models)

@@ -1,9 +1,9 @@
 import pytest
 from tests.cli.records import MODELS, NOW, result, step
 
-from tierbus.contracts import Outcome, Tier
+from tierbus.contracts import GENERAL, Outcome, Tier
 from tierbus.policy.learned import Rate
-from tierbus.policy.verdicts import GENERAL, tally
+from tierbus.policy.verdicts import tally
 
 LADDER = tuple(MODELS.values())
 
