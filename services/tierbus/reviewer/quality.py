@@ -84,7 +84,10 @@ class QualityWatch:
         ]
 
     def _drawn(self, result: Result) -> bool:
+        """An answer taken over from another task was drawn with that one, or not."""
         rules = self.classes.of(result.task_class).watch
+        if result.cached_from is not None:
+            return False
         return result.status is TaskStatus.SUCCEEDED and rules is not None and drawn(result.run, rules.share)
 
     async def on_due(self, due: QualityDue, delivery: Delivery) -> list[Message]:

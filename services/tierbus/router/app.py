@@ -96,7 +96,8 @@ class Router:
         fresh = run.model_copy(update={"routed": delivery.leg(time.time())})
         run = await self._shared(task, run, seen)
         change = await self._begun(task, run, seen, prompt, delivery)
-        opened, messages = await self.runs.open(change, time.time())
+        decided_at = change.run.routed.ended_at if change.run.routed else time.time()
+        opened, messages = await self.runs.open(change, decided_at)
         if opened.following and self.reuse is not None:
             messages = await self.reuse.attend(opened.id)
         shadow = shadow_of(fresh, opened, time.time())

@@ -34,7 +34,7 @@ class Quotes:
 
     def of(self, call: CallRecorded) -> Quote:
         """The quote of a call; one that did not finish, or had neither cache nor batch, costs what it costs."""
-        batch = bool(getattr(call, "batch", False))
+        batch = call.batch
         plain = not (call.usage.cache_read or call.usage.cache_write or batch)
         if call.cost_nano_usd is None or call.status is not CallStatus.FINISHED or plain:
             return _as_told(call)

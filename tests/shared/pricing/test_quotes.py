@@ -66,11 +66,7 @@ def test_what_was_written_to_the_cache_costs_more_than_plain_input() -> None:
 def test_a_call_of_a_batch_is_priced_at_its_list_price_too() -> None:
     whole = call(CACHED)
     assert whole.cost_nano_usd is not None
-
-    class Batched(CallRecorded):
-        batch: bool = True
-
-    half = Batched.model_validate({**whole.model_dump(), "cost_nano_usd": whole.cost_nano_usd // 2})
+    half = whole.model_copy(update={"batch": True, "cost_nano_usd": whole.cost_nano_usd // 2})
     quote = Quotes(DEFAULT).of(half)
 
     assert (quote.cost, quote.listed) == (whole.cost_nano_usd // 2, whole.cost_nano_usd)
