@@ -117,6 +117,15 @@ def schema_errors(schema: dict[str, Any], value: Any, most: int = 5) -> list[str
     return [f"{'/'.join(map(str, error.path)) or 'document'}: {error.message[:200]}" for error in found[:most]]
 
 
+def fitting(text: str, schema: dict[str, Any]) -> Any | None:
+    """The JSON document in an answer where there is one and it fits the schema, else None."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return None
+    return None if schema_errors(schema, value) else value
+
+
 def broken_schema(schema: dict[str, Any]) -> str | None:
     """Why this is no JSON schema, or None."""
     from jsonschema import Draft202012Validator

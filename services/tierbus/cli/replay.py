@@ -1,26 +1,24 @@
 """The commands `replay` and `replay convert`: policies judged offline on recorded answers."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from tierbus.cli.output import Exit, err, fail, out
-from tierbus.errors import Misconfigured, TierbusError
-from tierbus.replay.errors import INSTALL, BadRecords, Unplayable
+from tierbus.cli.refusals import refused
+from tierbus.replay.errors import INSTALL, Unplayable
 from tierbus.replay.records import read, write
 from tierbus.replay.routerbench import convert as converted
 
 if TYPE_CHECKING:
     from tierbus.replay.report import Lesson, Report
 
-T = TypeVar("T")
 PLAY = "play"
 PICTURES = (".svg", ".html")
 
@@ -111,7 +109,7 @@ def play(
         with err.status("reading") as status:
             return report(recorded, wish, lambda name: status.update(f"playing {name}"))
 
-    found = _refused(work)
+    found = refused(work)
     show(found, out)
     if as_json is not None:
         _write(as_json, "--json", json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
@@ -125,7 +123,7 @@ def convert(
     target: Annotated[Path, typer.Argument(help="Where the records go: .jsonl or .jsonl.gz.")],
 ) -> None:
     """Make recorded answers from RouterBench's table; a pickle is never read."""
-    count = _refused(lambda: write(target, converted(table)))
+    count = refused(lambda: write(target, converted(table)))
     out.print(f"{count:,} tasks: {target}", markup=False, soft_wrap=True)
 
 
@@ -172,17 +170,3 @@ def _write(path: Path, option: str, text: str) -> None:
 def _need_numpy() -> None:
     if find_spec("numpy") is None:
         fail(f"replay needs the library numpy; {INSTALL}", Exit.MISCONFIGURED)
-
-
-def _refused(work: Callable[[], T]) -> T:
-    """Do the work; errors of ours become one line and an exit code."""
-    try:
-        return work()
-    except BadRecords as error:
-        fail(str(error), Exit.REJECTED)
-    except Unplayable as error:
-        fail(str(error), Exit.USAGE)
-    except Misconfigured as error:
-        fail(str(error), Exit.MISCONFIGURED)
-    except TierbusError as error:
-        fail(str(error), Exit.NOT_SUCCEEDED)

@@ -12,14 +12,14 @@ import typer
 
 from tierbus.bus.client import client
 from tierbus.cli.output import Exit, err, fail, out, run
+from tierbus.cli.refusals import refused
 from tierbus.cli.training.terminal import counted, trained
 from tierbus.contracts import Result, Tier
-from tierbus.errors import Misconfigured, TierbusError
 from tierbus.policy.assess import Mistake, assess
 from tierbus.policy.learned import Learned
 from tierbus.policy.store import Made, add, fingerprint, names, roll_back, stored, versions
 from tierbus.policy.verdicts import Tally, tally
-from tierbus.replay.errors import INSTALL, BadRecords, Unplayable
+from tierbus.replay.errors import INSTALL, Unplayable
 from tierbus.replay.records import Row, read
 from tierbus.settings import Settings
 
@@ -50,7 +50,8 @@ def train(
     given = data or []
     if sum((bool(given) and not rollback, ledger, listed, rollback)) != 1:
         fail("name files of recorded answers, or one of --from-ledger, --list and --rollback", Exit.USAGE)
-    try:
+
+    def work() -> None:
         if listed:
             _list(to)
         elif rollback:
@@ -59,14 +60,8 @@ def train(
             _from_ledger(to, tenant)
         else:
             _from_files([Path(name) for name in given], to, _ladder(cheap, strong), target / 100, every, report)
-    except BadRecords as error:
-        fail(str(error), Exit.REJECTED)
-    except Unplayable as error:
-        fail(str(error), Exit.USAGE)
-    except Misconfigured as error:
-        fail(str(error), Exit.MISCONFIGURED)
-    except TierbusError as error:
-        fail(str(error), Exit.NOT_SUCCEEDED)
+
+    refused(work)
 
 
 def _number(given: list[str]) -> int | None:

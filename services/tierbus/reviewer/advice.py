@@ -58,12 +58,11 @@ class Consultation:
     seen: tuple[Seen, ...] = ()
     calls: tuple[CallRecorded, ...] = ()
 
-    async def decide(self, text: str, earlier: tuple[Seen, ...]) -> Advice:
+    async def decide(self, text: str) -> Advice:
         """Follow the policy until it takes an answer or names a tier above; what went by is learned from."""
         first = self.advisor.place(self.executed.model)
         if first is None:
             return self._up(self.advisor.strongest, f"{self.executed.model} is not on the policy's ladder")
-        self.seen = earlier
         self._saw(first, text, self.executed.calls)
         while True:
             move = self.advisor.policy.next(self.case, self.seen)

@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from tierbus import prompts
-from tierbus.answers import parse_json, schema_errors
+from tierbus.answers import fitting
 from tierbus.contracts import Content, Role, Slot, Tier, Usage
 from tierbus.ledger.book import CHARS_PER_TOKEN
 from tierbus.ledger.desk import ESTIMATED_OUTPUT_TOKENS, size_of
@@ -63,11 +63,8 @@ async def which_is_better(run: Run, first: str, second: str, texts: Texts, token
 
 def read(text: str) -> Choice | None:
     """The judge's choice, or None where it gave no readable one."""
-    try:
-        value = parse_json(text)
-    except ValueError:
-        return None
-    if schema_errors(prompts.schema(PACKAGE, "judge.schema.json"), value):
+    value = fitting(text, prompts.schema(PACKAGE, "judge.schema.json"))
+    if value is None:
         return None
     choice: Choice = value["verdict"]
     return choice

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 
 from tierbus import prompts
-from tierbus.answers import parse_json, schema_errors
+from tierbus.answers import fitting
 from tierbus.contracts import (
     CallRecorded,
     Content,
@@ -118,16 +118,15 @@ class _Climb:
 
     async def be_advised(self, advisor: Advisor) -> Review:
         """Let the policy decide; the strong model's answer has only the free checks to pass."""
-        earlier = await self._earlier(advisor)
         if self.executed.tier is advisor.strongest:
             review = await self.run_up()
             place = advisor.place(self.executed.model)
             if place is not None and review.verdict.kind is VerdictKind.ACCEPT:
                 last = seen(place, self.text, self.state.spec.expects, self.executed.calls, valid=None)
-                advisor.policy.learn(case(self.run, await self._prompt()), (*earlier, last))
+                advisor.policy.learn(case(self.run, await self._prompt()), (*await self._earlier(advisor), last))
             return review
         try:
-            advice = await self._consultation(advisor, await self._prompt()).decide(self.text, ())
+            advice = await self._consultation(advisor, await self._prompt()).decide(self.text)
         except Unaffordable as error:
             reason = f"over budget: the review cannot be paid: {error}"
             return Review(Verdict(kind=VerdictKind.FAIL, rung="policy", reason=reason[:1000]), error.calls)
@@ -193,10 +192,8 @@ class _Climb:
 
     async def _second_opinion(self) -> "_Opinion":
         """The same question to the tier's next model, which has not seen the answer."""
-        size = max_output(self.parts.catalog, self.executed.tier)
-        asked = await question(self.run, self.state, self.parts.texts, size)
         try:
-            output = await self._ask(asked, SECOND_OPINION, self.executed.tier, (), first=self._other_model)
+            output = await self._ask_again(SECOND_OPINION, self._other_model, ())
         except Exhausted as error:
             return _Opinion(None, "", error.calls)
         return _Opinion(output.text, output.model, output.calls)
@@ -213,7 +210,7 @@ class _Climb:
                     Verdict(kind=VerdictKind.FAIL, rung="judge", reason=reason[:1000]), (*calls, *error.calls)
                 )
             calls = (*calls, *output.calls)
-            value = _read(output.text)
+            value = fitting(output.text, prompts.schema(PACKAGE, "review.schema.json"))
             if value is not None:
                 return Review(of_judge(value), calls)
             log.warning("reviewer.unreadable_verdict", model=output.model)
@@ -303,13 +300,3 @@ def _both(run: Run, state: StepState) -> Any:
             "json_schema": task.json_schema or step.json_schema,
         }
     )
-
-
-def _read(text: str) -> dict[str, str] | None:
-    try:
-        value = parse_json(text)
-    except ValueError:
-        return None
-    if schema_errors(prompts.schema(PACKAGE, "review.schema.json"), value):
-        return None
-    return dict(value)

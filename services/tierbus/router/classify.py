@@ -1,7 +1,7 @@
 """Asking a small model for the four scores, when the rules are unsure: the question and the reading of its answer. Pure."""
 
 from tierbus import prompts
-from tierbus.answers import parse_json, schema_errors
+from tierbus.answers import fitting
 from tierbus.llm.model import Question, Turn
 from tierbus.router.decide import Scores
 from tierbus.router.signals import Signals
@@ -26,11 +26,8 @@ def question(seen: Signals, attachments: list[tuple[str, int]]) -> Question:
 
 def read(text: str, rules: Scores) -> Scores | None:
     """The scores in the classifier's answer, or None where it gave none that fit."""
-    try:
-        value = parse_json(text)
-    except ValueError:
-        return None
-    if schema_errors(prompts.schema(PACKAGE, "classify.schema.json"), value):
+    value = fitting(text, prompts.schema(PACKAGE, "classify.schema.json"))
+    if value is None:
         return None
     scores = {name: max(0.0, min(1.0, float(value[name]))) for name in ("complexity", "domain", "context", "risk")}
     return Scores(

@@ -203,7 +203,7 @@ def _add_taken(sums: _Sums, result: Result) -> None:
 
 def _add_plan(sums: _Sums, result: Result, plan_costs: Mapping[str, int | None]) -> None:
     """A plan that was used again: what it had cost, saved, and counted as if it had been made."""
-    source = getattr(result, "plan_reused_from", None)
+    source = result.plan_reused_from
     if source is None:
         return
     cost = plan_costs.get(source)
