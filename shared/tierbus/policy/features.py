@@ -344,16 +344,24 @@ def _call_features(prompt: str, text: str) -> Features:
 
 
 def comparable(answer: str) -> str:
-    """One text for the ways to write one answer: a number without unit and separators, otherwise letters without case."""
+    """One text for the ways to write one answer: a number without unit and separators, otherwise the text, whatever its quotes.
+
+    Case and spaces count, but for the first letter's and those around: they are all that is wrong in many an answer about texts.
+    """
     found = numbers(answer)
     if len(found) == 1 and not any(mark in answer for mark in "[({:'\""):
         return f"{found[0]:.6g}"
-    return " ".join(answer.lower().replace("'", '"').split())
+    text = answer.strip().replace("'", '"')
+    return text[:1].lower() + text[1:]
 
 
 def agree(one: Seen, other: Seen) -> bool:
     """Two answers come to the same."""
     return comparable(final(one)) == comparable(final(other))
+
+
+def _loose(answer: str) -> str:
+    return " ".join(comparable(answer).lower().split())
 
 
 def usable(seen: Seen) -> bool:
@@ -369,6 +377,8 @@ def pair_features(first: Seen, second: Seen) -> Features:
     made, remade = calls.parse(first.text), calls.parse(second.text)
     return {
         "pair.agree": float(comparable(one) == comparable(other)),
+        "pair.alike": float(_loose(one) == _loose(other)),
+        "pair.exact": float(one == other),
         "pair.same_words": len(a & b) / (len(a | b) or 1),
         "pair.same_numbers": float(sorted(mine) == sorted(theirs)),
         "pair.closeness": _closeness(mine, theirs),

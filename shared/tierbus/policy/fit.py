@@ -1,4 +1,4 @@
-"""Learning a policy from labelled answers: logistic regressions, calibrated out of fold, and a course for every class.
+"""Learning a policy from labelled answers: regressions judged out of fold, and a course for every class.
 
 numpy and scikit-learn are used here and in `search` only; what comes out needs neither.
 """
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 from tierbus.policy.features import Features, usable
-from tierbus.policy.learned import STRONG, Learned, Lesson, stage_name
-from tierbus.policy.model import REACH, Head, Stage, strangeness
+from tierbus.policy.learned import Learned, Lesson, stage_name
+from tierbus.policy.model import REACH, STRONG, Stage, strangeness
 from tierbus.policy.moves import Case, Seen
 from tierbus.policy.reading import AGREE, Reader, read
+from tierbus.policy.regress import Table, chance, difference
 from tierbus.policy.search import Found, Outlook, search
 
 Floats = npt.NDArray[np.float64]
@@ -22,16 +22,13 @@ Bools = npt.NDArray[np.bool_]
 
 LABELS = 300
 """Labelled tasks that a class needs; with fewer, learned thresholds lose points and two cheap answers that agree do not."""
-Z = 1.0
-"""Standard errors of the difference that are kept as a margin; with it and the walk of `search`, re-splits of recorded
-answers held the target on average."""
-SMALL = 700
-"""Below so many labels the models' own expectations are too rosy to count."""
-TRUST = 0.75
-"""Share of what was observed in the estimate of quality from there on; the rest is what the models expect."""
-STRENGTH, STRENGTH_SMALL = 0.02, 0.005
-"""Inverse strength of the penalty on weights (scikit-learn's C), of standardised features; the second below `SMALL` labels."""
-AGREE_WEIGHT, AGREE_WEIGHT_SMALL = 3.0, 4.0
+Z = 1.64
+"""Standard errors of the estimate of quality that are kept as a margin: one-sided, 95 %."""
+TRUST = 0.5
+"""Share of what was observed in the estimate of quality; the rest is what the models expect, which varies less. With both,
+re-splits of recorded answers held the target on average.
+"""
+AGREE_WEIGHT = 4.0
 """How much less agreement's weight is penalised than the others': it says more than all of them together."""
 FOLDS = 5
 _FLAT = 1e-9
@@ -115,8 +112,7 @@ def _usable(seens: list[tuple[Seen, ...]]) -> Bools:
 def _course(outlook: Outlook, aim: Aim) -> Found | None:
     if not outlook.usd[:, -1].sum() > 0:
         return None
-    z = aim.z if aim.z is not None else Z
-    return search(outlook, aim.target, z, 1.0 if len(outlook.usd) < SMALL else TRUST)
+    return search(outlook, aim.target, aim.z if aim.z is not None else Z, TRUST)
 
 
 def _stage(
@@ -129,40 +125,15 @@ def _stage(
     scales[scales < _FLAT] = 1.0
     standard = (raw - means) / scales
     values = np.clip(standard, -REACH, REACH)
-    small = len(table) < SMALL
-    weigh = np.array([(AGREE_WEIGHT_SMALL if small else AGREE_WEIGHT) if name == AGREE else 1.0 for name in names])
-    heads, chances = {}, {}
-    for place in (-1, *(places or range(correct.shape[1] - 1))):
-        question = STRONG if place == -1 else str(place)
-        heads[question], chances[place] = _head(values, weigh, correct[:, place], fold)
+    weigh = np.array([AGREE_WEIGHT if name == AGREE else 1.0 for name in names])
+    rows = Table(values, weigh, fold)
+    heads, lines, added = {}, {}, {}
+    heads[STRONG], strong = chance(rows, correct[:, -1])
+    for place in places or range(correct.shape[1] - 1):
+        heads[str(place)], right = chance(rows, correct[:, place])
+        gained = correct[:, -1].astype(float) - correct[:, place]
+        lines[str(place)], away = difference(rows, gained)
+        added[place] = (strong - right + away) / 2
     odd = np.percentile([strangeness(row) for row in standard.tolist()], _STRANGE_AT)
-    stage = Stage(names, tuple(means.tolist()), tuple(scales.tolist()), float(odd) * _STRANGE_SLACK, heads)
-    return stage, {place: chances[-1] - found for place, found in chances.items() if place != -1}
-
-
-def _head(values: Floats, weigh: Floats, right: Bools, fold: npt.NDArray[np.int64]) -> tuple[Head, Floats]:
-    """A calibrated logistic regression, and what it says of tasks that it was not fitted on."""
-    if right.all() or not right.any():
-        share = (right.sum() + 1) / (len(right) + 2)
-        return Head((0.0,) * values.shape[1], float(np.log(share / (1 - share)))), np.full(len(right), share)
-    scaled = values * weigh
-    strength = STRENGTH_SMALL if len(right) < SMALL else STRENGTH
-    away = np.zeros(len(right))
-    for part in range(FOLDS):
-        away[fold == part] = _margins(scaled[fold != part], right[fold != part], scaled[fold == part], strength)
-    platt = LogisticRegression(C=1e3).fit(away[:, None], right)
-    slope, shift = max(float(platt.coef_[0, 0]), 0.0), float(platt.intercept_[0])
-    whole = _regression(strength).fit(scaled, right)
-    weights = slope * whole.coef_[0] * weigh
-    head = Head(tuple(weights.tolist()), slope * float(whole.intercept_[0]) + shift)
-    return head, 1 / (1 + np.exp(-(slope * away + shift)))
-
-
-def _margins(values: Floats, right: Bools, others: Floats, strength: float) -> Floats:
-    if right.all() or not right.any():
-        return np.full(len(others), 3.0 if right.all() else -3.0)
-    return np.asarray(_regression(strength).fit(values, right).decision_function(others))
-
-
-def _regression(strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, max_iter=300)
+    limit = float(odd) * _STRANGE_SLACK
+    return Stage(names, tuple(means.tolist()), tuple(scales.tolist()), limit, heads, lines), added

@@ -16,9 +16,6 @@ from tierbus.policy.model import Stage
 from tierbus.policy.moves import Ask, Case, Move, Seen, Take
 from tierbus.policy.reading import Reader, read
 
-STRONG = "strong"
-"""The head that says whether the strong model will be right; the others are named by place."""
-
 
 def stage_name(places: Sequence[int]) -> str:
     """The stage after these places have answered: `prompt`, `0`, `0+1`."""
@@ -213,12 +210,11 @@ class Learned:
         stage = lesson.stages.get(stage_name([one.place for one in seen])) if lesson is not None else None
         if lesson is None or stage is None:
             return None
-        features = self._read(case, seen)
-        chances = stage.chances(features)
+        judged = stage.judged(self._read(case, seen))
         places = [one.place for one in seen if usable(one)] or [one.place for one in seen] or [first]
-        best = max(places, key=lambda place: chances[str(place)])
+        best = min(places, key=judged.gain)
         other = case.group is not None and bool(lesson.groups) and case.group not in lesson.groups
-        return Gain(best, chances[STRONG] - chances[str(best)], other or stage.strange(features))
+        return Gain(best, judged.gain(best), other or judged.strange)
 
     def _taught(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> Move:
         if not seen:

@@ -17,11 +17,15 @@ from tierbus.policy.choose import Course, Curve
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-WORTHS = np.geomspace(300, 4, 40)
-"""Values of one right answer more, in strong calls, from the safest. A right answer is never worth less than four strong
-calls: below that little is saved, and what looks equal in training is luck."""
-MOST = 0.007
-"""The margin at most, .01 is one point: with few labels nothing would ever be found otherwise."""
+WORTHS = np.geomspace(3, 0.07, 40)
+"""Values of one right answer more, in strong calls over the target, from the safest. With a target of one point a right answer
+is worth 300 strong calls at first and never less than 7: below that little is saved, and what looks equal in training is luck.
+At 1 the models expect no answer that is taken to lose more than the target.
+"""
+DEAREST = 0.98
+"""Share of the strong model's dollars that a course may cost."""
+_LEAST = 1e-4
+"""A target below it is taken as it: a right answer has no endless worth."""
 _BINS = 8
 
 
@@ -44,23 +48,24 @@ class Found:
     cost_share: float
 
 
-def search(outlook: Outlook, target: float, z: float, trust: float, dearest: float = 0.97) -> Found | None:
+def search(outlook: Outlook, target: float, z: float, trust: float, dearest: float = DEAREST) -> Found | None:
     """The cheapest course that holds the target; None where none does for less than `dearest` of the strong cost.
 
     Args:
         outlook: what the models say about tasks they were not fitted on, and what came of these.
         target: accuracy that may be lost, .01 is one point.
-        z: standard errors of the difference that are kept as a margin.
-        trust: share of the observed difference in the estimate; the rest is what the calibrated models expect, which varies less.
+        z: standard errors of the estimate that are kept as a margin, but no more than the target itself: with few labels
+            nothing would ever be found otherwise.
+        trust: share of the observed difference in the estimate; the rest is what the calibrated models expect, which hardly varies.
         dearest: share of the strong model's dollars that a course may cost.
     """
     strong_usd = outlook.usd[:, -1].sum()
     best: Found | None = None
     for sequence in _sequences(outlook.correct.shape[1] - 1):
-        for worth in WORTHS:
+        for worth in WORTHS / max(target, _LEAST):
             course, gained, expected, usd = _try(outlook, sequence, worth * strong_usd / len(outlook.usd))
             estimate = trust * gained.mean() + (1 - trust) * expected.mean()
-            margin = min(z * max(float(gained.std()), 1e-3) / np.sqrt(len(gained)), MOST)
+            margin = min(z * trust * max(float(gained.std()), 1e-3) / np.sqrt(len(gained)), target)
             if estimate - margin < -target:
                 break
             share = float(usd.sum() / strong_usd)

@@ -16,12 +16,12 @@ from typing import Any
 
 from tierbus.errors import Misconfigured
 from tierbus.policy.choose import Course, Curve
-from tierbus.policy.learned import STRONG, Learned, Lesson, Rate, stage_name
-from tierbus.policy.model import Head, Stage
+from tierbus.policy.learned import Learned, Lesson, Rate, stage_name
+from tierbus.policy.model import STRONG, Head, Stage
 from tierbus.policy.moves import Case, Seen
 
 FORMAT = "tierbus-policy"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Goes up when the file's form or the meaning of a feature changes: a file of another version is refused."""
 CURRENT = "current"
 _NAME = re.compile(r"policy-(\d{4,})\.json", re.ASCII)
@@ -144,6 +144,9 @@ def _check_stages(lesson: Lesson) -> None:
         missing = {STRONG, *map(str, heads)} - stage.heads.keys()
         if missing:
             raise ValueError(f"stage {stage_name(places)!r} has no head {min(missing)!r}")
+        missing = {*map(str, heads)} - stage.gains.keys()
+        if missing:
+            raise ValueError(f"stage {stage_name(places)!r} has no gain {min(missing)!r}")
 
 
 def _stage(body: Mapping[str, Any]) -> Stage:
@@ -151,10 +154,11 @@ def _stage(body: Mapping[str, Any]) -> Stage:
     scales = _numbers(body["scales"], len(names))
     if any(scale <= 0 for scale in scales):
         raise ValueError("a scale is not above 0")
-    heads = {
-        name: Head(_numbers(head["weights"], len(names)), _number(head["bias"])) for name, head in body["heads"].items()
-    }
-    return Stage(names, _numbers(body["means"], len(names)), scales, _number(body["limit"]), heads)
+    heads, gains = (
+        {name: Head(_numbers(head["weights"], len(names)), _number(head["bias"])) for name, head in body[of].items()}
+        for of in ("heads", "gains")
+    )
+    return Stage(names, _numbers(body["means"], len(names)), scales, _number(body["limit"]), heads, gains)
 
 
 def _course(body: Mapping[str, Any], places: int) -> Course:
