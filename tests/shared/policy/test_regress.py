@@ -10,7 +10,7 @@ def table(rows: int, columns: int, seed: int = 0) -> Table:
 
 
 def told(found: Table, weights: tuple[float, ...], bias: float) -> np.ndarray:
-    return found.values @ np.array(weights) + bias
+    return np.asarray(found.values @ np.array(weights) + bias)
 
 
 def test_a_chance_is_calibrated_on_rows_that_it_was_not_fitted_on() -> None:
