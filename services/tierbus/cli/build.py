@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from tierbus.planner.app import Planner
 from tierbus.planner.reuse import Reuse
 from tierbus.plans.library import Library
 from tierbus.policy.advisor import Advisor
+from tierbus.policy.looks import looks
 from tierbus.policy.store import load as load_policy
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
@@ -116,8 +118,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
     catalog = load(settings.tiers)
     classes = load_classes(settings.classes)
-
-    advisor = Advisor.of(load_policy(Path(settings.policy)), catalog) if settings.policy else None
+    advisor = _advisor(settings.policy, catalog) if settings.policy else None
 
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
@@ -143,6 +144,14 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         )
 
     return build
+
+
+def _advisor(path: str, catalog: Catalog) -> Advisor:
+    """The policy on these tiers; it may ask for the reviewer's look if it says how often that errs."""
+    policy = load_policy(Path(path))
+    if policy.review_error is not None:
+        policy = policy.reviewed_by(looks(catalog, policy.models, policy.review_error, time.time))
+    return Advisor.of(policy, catalog)
 
 
 def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:

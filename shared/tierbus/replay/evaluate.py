@@ -18,7 +18,7 @@ from tierbus.replay.figures import (
     quality,
     within,
 )
-from tierbus.replay.play import Played, Reviewer, decision_s, fresh, play, prepared, stateless
+from tierbus.replay.play import Played, Reviewer, decision_s, fresh, play, prepared, stateless, told
 from tierbus.replay.resample import Resample
 from tierbus.replay.seats import Fold, Seat, played, seated, together
 
@@ -132,8 +132,8 @@ class Judge:
 
         def once(seat: Seat) -> Played:
             luck = rng.random(seat.board.correct.shape)
-            return play(fresh(seat.policy), seat.board, None, reviewer, luck)
+            return play(told(seat.policy, seat.board, reviewer), seat.board, None, reviewer, luck)
 
         mean = Outcome.mean([together(seats, once) for _ in range(self._rules.review_draws if error else 1)])
         share = float(mean.usd.sum() / self._strong.usd.sum())
-        return Reviewed(error, float(mean.correct.mean()), share, float(mean.strong.mean()))
+        return Reviewed(error, float(mean.correct.mean()), share, float(mean.strong.mean()), float(mean.looked.mean()))
