@@ -36,7 +36,7 @@ from tierbus.planner.app import Planner
 from tierbus.planner.reuse import Reuse
 from tierbus.plans.library import Library
 from tierbus.policy.advisor import Advisor
-from tierbus.policy.looks import looks
+from tierbus.policy.looks import with_reviewer
 from tierbus.policy.store import load as load_policy
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
@@ -67,6 +67,10 @@ ASKS: dict[str, tuple[Tier, ...]] = {
     "reviewer": (Tier.SMALL, Tier.MID),
 }
 """The tiers that a service asks in most of its work; the router asks seldom, so its SDKs are loaded when it does."""
+
+
+def _advisor(path: Path, catalog: Catalog) -> Advisor:
+    return Advisor.of(with_reviewer(load_policy(path), catalog, time.time), catalog)
 
 
 class _Warmer:
@@ -118,7 +122,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
     catalog = load(settings.tiers)
     classes = load_classes(settings.classes)
-    advisor = _advisor(settings.policy, catalog) if settings.policy else None
+    advisor = _advisor(Path(settings.policy), catalog) if settings.policy else None
 
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
@@ -144,14 +148,6 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         )
 
     return build
-
-
-def _advisor(path: str, catalog: Catalog) -> Advisor:
-    """The policy on these tiers; it may ask for the reviewer's look if it says how often that errs."""
-    policy = load_policy(Path(path))
-    if policy.review_error is not None:
-        policy = policy.reviewed_by(looks(catalog, policy.models, policy.review_error, time.time))
-    return Advisor.of(policy, catalog)
 
 
 def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:

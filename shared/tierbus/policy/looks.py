@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from tierbus.contracts import NANO, Tier
 from tierbus.ledger.book import tokens_of
+from tierbus.policy.learned import Learned
 from tierbus.policy.moves import Case, Seen
 from tierbus.policy.review import Look, Reviewing
 from tierbus.pricing.cost import estimate
@@ -18,6 +19,13 @@ VERDICT_TOKENS = 120
 """A verdict with its reason and, for a rejection, its critique: a few sentences of JSON."""
 ANSWER_TOKENS = 300
 """Assumed of an answer that is not there yet."""
+
+
+def with_reviewer(policy: Learned, catalog: Catalog, now: Callable[[], float]) -> Learned:
+    """The policy beside the services' reviewer; as it is where it does not say how often that errs."""
+    if policy.review_error is None:
+        return policy
+    return policy.reviewed_by(looks(catalog, policy.models, policy.review_error, now))
 
 
 def looks(catalog: Catalog, models: Sequence[str], error: float, now: Callable[[], float]) -> Look:

@@ -90,12 +90,16 @@ def fresh(policy: Policy) -> Policy:
     return cast("Policy", again()) if again is not None else copy.deepcopy(policy)
 
 
+def asks_looks(policy: Policy) -> bool:
+    """Whether it can be told of a reviewer and says itself what that looks at."""
+    return hasattr(policy, "reviewed_by")
+
+
 def told(policy: Policy, board: Board, reviewer: Reviewer | None) -> Policy:
     """The policy as fitted, and where it can reckon with a reviewer told of this one; it has learned nothing in use."""
-    reviewed_by = getattr(policy, "reviewed_by", None)
-    if reviewer is None or reviewed_by is None:
+    if reviewer is None or not asks_looks(policy):
         return fresh(policy)
-    return cast("Policy", reviewed_by(_look(board, reviewer)))
+    return cast("Policy", cast("Any", policy).reviewed_by(_look(board, reviewer)))
 
 
 def _look(board: Board, reviewer: Reviewer) -> Look:
@@ -144,7 +148,7 @@ def play(
     picked = range(len(board)) if order is None else order.tolist()
     taken, masks, looked = ([0] * len(board) for _ in range(3))
     benches = _benches(board, reviewer, luck)
-    asks = hasattr(policy, "reviewed_by")
+    asks = asks_looks(policy)
     for at in picked:
         case, bench = board.cases[at], benches[at]
         seen, place = _decide(policy, case, bench, ())
