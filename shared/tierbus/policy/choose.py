@@ -65,6 +65,12 @@ class Course:
         """
         return self.costs_usd[self.first] + min(self.after_prompt.at(gain), look_usd) < self.costs_usd[-1]
 
+    def next_usd(self, step: Step, strong_usd: float) -> float:
+        """Dollars of the call that a step other than a look makes next."""
+        if step is Step.SECOND and self.second is not None:
+            return self.costs_usd[self.second]
+        return strong_usd if step is Step.STRONG else 0.0
+
     def step(self, gain: float, *, usable: bool, alone: bool = True, look_usd: float = inf) -> Step:
         """What to do with the answer at hand; one that a free check refused is not taken.
 

@@ -15,7 +15,7 @@ from tierbus.policy.guard import GATE, MARGIN, Agreement, Prices, Purse
 from tierbus.policy.model import Stage
 from tierbus.policy.moves import Ask, Case, Judge, Move, Seen, Take
 from tierbus.policy.reading import Reader, read
-from tierbus.policy.review import Look, Odds
+from tierbus.policy.review import Look, Odds, Reviewing
 
 STRONG = "strong"
 """The head that says whether the strong model will be right; the others are named by place."""
@@ -99,6 +99,7 @@ class Ledger:
     prices: Prices
     purse: Purse = field(default_factory=Purse)
     agreement: Agreement = field(default_factory=Agreement)
+    looks_saved_usd: float = 0.0
 
 
 class Learned:
@@ -162,6 +163,7 @@ class Learned:
         used = self._ledger(case.task_class)
         used.prices.see(seen)
         strong_usd = used.prices.strong_usd(seen)
+        used.looks_saved_usd += self._look_saved_usd(case, seen, strong_usd)
         mean_usd = used.prices.usd(self._strong)
         if mean_usd > 0:
             used.purse.settle(sum(one.cost_usd + one.judged_usd for one in seen) / mean_usd, strong_usd / mean_usd)
@@ -250,13 +252,11 @@ class Learned:
 
     def _taught(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> Move:
         if not seen:
-            if not course.starts_cheap(at.gain, self._look_usd(case, seen, course, at)):
+            if not course.starts_cheap(at.gain, self._look_usd(case, course, at)):
                 return Ask(self._strong, "the cheap model will hardly save anything")
             places = [course.first] if course.second is None else [course.first, course.second]
             return self._start(case, places, "the cheap model is expected to pay")
-        fine, alone = any(usable(one) for one in seen), len(seen) == 1
-        step = course.step(at.gain, usable=fine, alone=alone, look_usd=self._look_usd(case, seen, course, at))
-        told = "" if alone else ", with two answers seen"
+        step, told = self._step(case, seen, course, at), "" if len(seen) == 1 else ", with two answers seen"
         if step is Step.SECOND and course.second is not None:
             return Ask(course.second, "a second cheap answer is expected to pay")
         if step is Step.JUDGE:
@@ -265,19 +265,52 @@ class Learned:
             return Take(at.place, f"likely right{told}")
         return Ask(self._strong, f"likely wrong{told}")
 
-    def _look_usd(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> float:
-        """Expected dollars of a look at the answer at hand and what follows; infinite where nobody looks or the stop-loss forbids it."""
-        if self._look is None:
-            return inf
-        reviewing = self._look(case, next((one for one in seen if one.place == at.place), None))
+    def _step(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> Step:
+        """What to do with the answers so far.
+
+        A look may cost more dollars than what would be done without it, for the accuracy it buys. Then what looks have saved
+        pays for it, so that a class never costs more for its reviewer.
+        """
+        without, reviewing = _without_look(course, seen, at), self._reviewing(case, seen, at)
         if reviewing is None:
-            return inf
+            return without
+        look_usd = reviewing.expected_usd(at.odds, course.worth_usd, course.costs_usd[-1])
+        step = course.step(at.gain, usable=_fine(seen), alone=len(seen) == 1, look_usd=look_usd)
+        if step is not Step.JUDGE:
+            return step
+        strong_usd = course.costs_usd[-1]
+        more_usd = reviewing.usd + (1 - reviewing.accepts(at.odds)) * strong_usd - course.next_usd(without, strong_usd)
+        return step if more_usd <= max(self._ledger(case.task_class).looks_saved_usd, 0.0) else without
+
+    def _look_usd(self, case: Case, course: Course, at: Gain) -> float:
+        """Expected dollars from the first answer on, if it is looked at whatever it is; infinite where nobody can."""
+        reviewing = self._reviewing(case, (), at)
+        return inf if reviewing is None else reviewing.expected_usd(at.odds, course.worth_usd, course.costs_usd[-1])
+
+    def _reviewing(self, case: Case, seen: tuple[Seen, ...], at: Gain) -> Reviewing | None:
+        """The reviewer, if one can look at the answer at hand and the stop-loss allows what that costs."""
+        if self._look is None:
+            return None
+        found = self._look(case, next((one for one in seen if one.place == at.place), None))
         used = self._ledger(case.task_class)
         strong_usd = used.prices.usd(self._strong)
-        spent_usd = sum(one.cost_usd for one in seen) + reviewing.usd
-        if strong_usd > 0 and not used.purse.allows(spent_usd / strong_usd):
-            return inf
-        return reviewing.expected_usd(at.odds, course.worth_usd, course.costs_usd[-1])
+        if found is None or strong_usd <= 0:
+            return None
+        spent_usd = sum(one.cost_usd for one in seen) + found.usd
+        return found if used.purse.allows(spent_usd / strong_usd) else None
+
+    def _look_saved_usd(self, case: Case, seen: tuple[Seen, ...], strong_usd: float) -> float:
+        """Dollars that a look saved against what would have been done without it; of a second answer only its own are counted."""
+        if all(one.judged is None for one in seen):
+            return 0.0
+        cheap = tuple(one for one in seen if one.place != self._strong)
+        spent_usd = sum(one.judged_usd for one in cheap) + (strong_usd if len(cheap) < len(seen) else 0.0)
+        lesson = self.lessons.get(case.task_class)
+        course = lesson.course if lesson is not None else None
+        at = self.gain(case, cheap, course.first) if course is not None else None
+        if course is None or at is None:
+            return -spent_usd
+        return course.next_usd(_without_look(course, cheap, at), strong_usd) - spent_usd
 
     def _judged(self, judged: Seen) -> Move:
         """The reviewer was asked because its word decides."""
@@ -326,6 +359,14 @@ class Learned:
             known = lesson.costs_usd if lesson is not None else (0.0,) * len(self.models)
             used = self._used[task_class] = Ledger(Prices(known))
         return used
+
+
+def _fine(seen: tuple[Seen, ...]) -> bool:
+    return any(usable(one) for one in seen)
+
+
+def _without_look(course: Course, seen: tuple[Seen, ...], at: Gain) -> Step:
+    return course.step(at.gain, usable=_fine(seen), alone=len(seen) == 1)
 
 
 def _key(stage: str, first: int) -> str:

@@ -190,6 +190,41 @@ def test_a_free_reviewer_that_never_errs_leaves_nothing_wrong_that_the_strong_mo
     assert found.correct.mean() >= here.correct[:, here.strong].mean()
 
 
+def test_a_look_that_only_buys_accuracy_is_paid_by_what_looks_have_saved() -> None:
+    policy = taught().reviewed_by(lambda _case, _seen: Reviewing(0.05, 0.0))
+    alone = taught().fresh()
+    rows = list(zip(*tasks(300, 2), strict=True))
+
+    def kind(which: Learned, row: tuple[Case, tuple[Seen, ...], tuple[bool, ...]]) -> type:
+        return type(which.next(row[0], row[1][:2]))
+
+    def looked(row: tuple[Case, tuple[Seen, ...], tuple[bool, ...]], said: bool) -> tuple[Seen, ...]:
+        return row[1][0]._replace(judged=said, judged_usd=0.05), row[1][1]
+
+    taken = [row for row in rows if kind(alone, row) is Take]
+    sent_up = next(row for row in rows if kind(alone, row) is Ask and kind(policy, row) is Judge)
+    assert not any(kind(policy, row) is Judge for row in taken)
+
+    for _ in range(5):
+        policy.learn(sent_up[0], looked(sent_up, said=True))
+    bought = [row for row in taken if kind(policy, row) is Judge]
+    assert bought
+
+    for _ in range(10):
+        policy.learn(bought[0][0], (*looked(bought[0], said=False), bought[0][1][2]))
+    assert kind(policy, bought[0]) is Take
+
+
+@pytest.mark.parametrize("price", [0.02, 0.1])
+@pytest.mark.parametrize("error", [0.0, 0.1, 0.3])
+def test_no_order_of_arrival_makes_a_class_dearer_for_its_reviewer(price: float, error: float) -> None:
+    for order in _orders(tasks(400, 12)):
+        here = made_board(order)
+        strong_usd = here.usd[:, here.strong].sum()
+
+        assert looking(here, error, price).usd.sum() <= play(taught().fresh(), here).usd.sum() + 0.01 * strong_usd
+
+
 def test_the_reviewers_word_decides() -> None:
     policy, case = taught().fresh(), Case("one", "unknown", None, "Name a colour.")
     red = _said(0, "red")
