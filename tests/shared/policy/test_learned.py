@@ -218,7 +218,7 @@ def test_a_look_that_only_buys_accuracy_is_paid_by_what_looks_have_saved() -> No
 @pytest.mark.parametrize("price", [0.02, 0.1])
 @pytest.mark.parametrize("error", [0.0, 0.1, 0.3])
 def test_no_order_of_arrival_makes_a_class_dearer_for_its_reviewer(price: float, error: float) -> None:
-    for order in _orders(tasks(400, 12)):
+    for order in _orders(tasks(300, 12)):
         here = made_board(order)
         strong_usd = here.usd[:, here.strong].sum()
 
@@ -272,6 +272,16 @@ def test_looks_count_towards_the_stop_loss_whatever_the_reviewer_really_does(
         found = play(told, here, None, Reviewer(error, price), luck)
 
         assert found.usd.sum() / here.usd[:, here.strong].sum() <= bound
+
+
+def test_a_look_that_the_stop_loss_forbids_is_not_asked_for() -> None:
+    policy = taught().reviewed_by(lambda _case, _seen: Reviewing(0.05, 0.0))
+    rows = zip(*tasks(300, 2)[:2], strict=True)
+    case, answers = next((case, row) for case, row in rows if isinstance(policy.next(case, row[:2]), Judge))
+
+    policy.learn(case, (answers[0]._replace(cost_usd=0.97), answers[2]._replace(cost_usd=1.0)))
+
+    assert policy.next(case, answers[:2]) == Ask(2, "likely wrong, with two answers seen")
 
 
 def test_what_a_look_cost_is_in_the_purse() -> None:

@@ -11,6 +11,7 @@ from tierbus.policy.moves import Ask, Case, Move, Policy, Seen, Take
 from tierbus.replay.baselines import Kind, Player, Router, baselines
 from tierbus.replay.board import Board
 from tierbus.replay.errors import Unplayable
+from tierbus.replay.learned import fitted
 from tierbus.replay.evaluate import Judge, Rules
 from tierbus.replay.records import Row
 from tierbus.replay.report import Lesson, Report, Wish, report
@@ -164,6 +165,19 @@ def test_a_learned_policy_asks_the_reviewer_where_it_pays_and_is_never_worse_off
         for one in line.reviewed:
             assert one.cost_share <= line.quality.cost_share.mean + 0.005
             assert one.cost_share - calls * one.accuracy <= alone + 0.01
+
+
+def test_on_real_answers_a_reviewer_never_makes_the_learned_policy_dearer_or_worse() -> None:
+    learned = Player("learned", "", lambda train: fitted(train, 0.01), Kind.POLICY)
+    wish = Wish((GEMINI, MINI, SONNET), (learned,), replace(QUICK, orders=0, review_price=0.05), single_best=False)
+
+    [line] = report(real("gsm"), wish, nothing).lines
+
+    assert line.reviewed[0].looked > 0.1
+    assert line.reviewed[0].accuracy > line.quality.accuracy + 0.005
+    for one in line.reviewed:
+        assert one.cost_share <= line.quality.cost_share.mean + 0.001
+        assert one.accuracy > line.quality.accuracy - 0.004
 
 
 def test_a_policy_that_knows_of_no_reviewer_has_all_it_takes_looked_at() -> None:
