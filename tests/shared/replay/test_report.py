@@ -11,8 +11,8 @@ from tierbus.policy.moves import Ask, Case, Move, Policy, Seen, Take
 from tierbus.replay.baselines import Kind, Player, Router, baselines
 from tierbus.replay.board import Board
 from tierbus.replay.errors import Unplayable
-from tierbus.replay.learned import fitted
 from tierbus.replay.evaluate import Judge, Rules
+from tierbus.replay.learned import fitted
 from tierbus.replay.records import Row
 from tierbus.replay.report import Lesson, Report, Wish, report
 from tierbus.replay.seats import Fold
