@@ -2,10 +2,11 @@
 
 It speaks the OpenAI API over HTTP. A question is known by the text of its task; tokens are the recorded ones. A question that
 is not in the file is an error: nothing is made up. With `--judge MODEL` that model knows the worth of every recorded answer:
-asked to review one, it says so, and its verdict is marked SIMULATED.
+asked to review one, it says so after `--judge-latency` seconds, and its verdict is marked SIMULATED.
 """
 
 import argparse
+import asyncio
 import json
 import re
 import socket
@@ -35,6 +36,7 @@ class Recorded:
 
     rows: dict[str, Row]
     judge: str | None = None
+    latency_s: float = 0.0
     served: Counter[str] = field(default_factory=Counter)
 
     async def complete(self, http: Request) -> Response:
@@ -48,6 +50,8 @@ class Recorded:
         if row is None or output is None or output.response is None:
             return JSONResponse({"error": {"message": f"{body['model']} has no recorded answer to this"}}, 404)
         self.served[body["model"]] += 1
+        if judging:
+            await asyncio.sleep(self.latency_s)
         return JSONResponse(
             {
                 "id": f"recorded-{row.id}",
@@ -97,8 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("--judge")
+    parser.add_argument("--judge-latency", type=float, default=0.0)
     given = parser.parse_args()
-    recorded = Recorded({defuse(row.prompt): row for row in read(given.file)}, given.judge)
+    recorded = Recorded({defuse(row.prompt): row for row in read(given.file)}, given.judge, given.judge_latency)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     sys.stdout.write(json.dumps({"url": f"http://127.0.0.1:{listening.getsockname()[1]}"}) + "\n")

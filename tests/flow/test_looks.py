@@ -5,10 +5,11 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 import yaml
 from tests.bench.core import TENANT, Listener
@@ -55,10 +56,11 @@ def trained(path: Path) -> None:
 
 
 @contextmanager
-def models(folder: Path) -> Iterator[Path]:
+def models(folder: Path, latency_s: float = 0.0) -> Iterator[tuple[str, Path]]:
     """The recorded models and the judge behind HTTP, and the tier file that names them."""
     write(folder / "rows.jsonl", rows())
-    command = [sys.executable, "-m", "tests.recorded", str(folder / "rows.jsonl"), "--judge", JUDGE]
+    judge = ("--judge", JUDGE, "--judge-latency", str(latency_s))
+    command = [sys.executable, "-m", "tests.recorded", str(folder / "rows.jsonl"), *judge]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as server:
         assert server.stdout is not None
         url = json.loads(server.stdout.readline())["url"]
@@ -72,7 +74,7 @@ def models(folder: Path) -> Iterator[Path]:
         path = folder / "made-up.yaml"
         path.write_text(yaml.safe_dump(written), encoding="utf-8")
         try:
-            yield path
+            yield url, path
         finally:
             server.terminate()
 
@@ -82,12 +84,30 @@ def spec(name: str) -> dict[str, object]:
     return {"id": name, "provider": "made-up", "context_window": 128_000, "max_output": 8192, "price": price}
 
 
-async def through_the_bus(stack: Stack, recorded: list[Row]) -> tuple[dict[str, Result], list[CallRecorded]]:
+@contextmanager
+def lab(folder: Path, latency_s: float = 0.0) -> Iterator[tuple[Stack, str]]:
+    """The services with a policy that reckons with the judge, and the address of the models."""
+    policy = folder / "policy.json"
+    trained(policy)
+    with models(folder, latency_s) as (url, tiers), (folder / "log").open("w") as log:
+        env = {"TIERBUS_POLICY": str(policy)}
+        with Stack(data=folder / "bus", models=str(tiers), tiers=str(tiers), logs=log, env=env) as stack:
+            yield stack, url
+
+
+async def nothing() -> None:
+    """Nothing happens meanwhile."""
+
+
+async def through_the_bus(
+    stack: Stack, recorded: list[Row], meanwhile: Callable[[], Awaitable[None]] = nothing
+) -> tuple[dict[str, Result], list[CallRecorded]]:
     async with client(stack.settings, "test") as bus:
         listener = Listener(bus)
         await listener.start()
         for row in recorded:
             await bus.publish({"id": row.id, "task_class": "sums", "prompt": row.prompt}, TENANT, "normal", row.id)
+        await meanwhile()
         await listener.wait([row.id for row in recorded])
         calls = [call async for call in bus.ledger(f"tierbus.ledger.{TENANT}.>")]
     return listener.results, calls
@@ -95,16 +115,7 @@ async def through_the_bus(stack: Stack, recorded: list[Row]) -> tuple[dict[str, 
 
 def test_answers_are_looked_at_where_the_policy_asks_for_it_and_every_look_is_paid_and_heeded(tmp_path: Path) -> None:
     recorded = rows()
-    policy = tmp_path / "policy.json"
-    trained(policy)
-
-    with (
-        models(tmp_path) as tiers,
-        (tmp_path / "log").open("w") as log,
-        Stack(
-            data=tmp_path / "bus", models=str(tiers), tiers=str(tiers), logs=log, env={"TIERBUS_POLICY": str(policy)}
-        ) as stack,
-    ):
+    with lab(tmp_path) as (stack, _):
         results, calls = asyncio.run(through_the_bus(stack, recorded))
 
     assert Counter((result.status, result.reason) for result in results.values()) == {
@@ -128,4 +139,32 @@ def test_answers_are_looked_at_where_the_policy_asks_for_it_and_every_look_is_pa
     assert {call.role for call in looks} == {Role.REVIEWER}
     assert len(looks) == len(attempts)
     assert {call.status for call in calls} == {CallStatus.FINISHED}
+    assert sum(call.cost_nano_usd or 0 for call in calls) == sum(result.cost_nano_usd for result in results.values())
+
+
+def test_a_reviewer_that_is_killed_in_the_middle_of_looks_pays_for_none_of_them_unseen(tmp_path: Path) -> None:
+    recorded = rows()
+
+    with lab(tmp_path, latency_s=1.5) as (stack, url):
+
+        async def kill() -> None:
+            while not httpx2.get(f"{url}/stats").json().get(JUDGE):
+                await asyncio.sleep(0.05)
+            victim = next(process for process in stack.processes if process.name == "reviewer")
+            victim.popen.kill()
+            victim.popen.wait()
+            stack.processes.remove(victim)
+            stack.start_service("reviewer")
+
+        results, calls = asyncio.run(through_the_bus(stack, recorded, kill))
+        served = httpx2.get(f"{url}/stats").json()[JUDGE]
+
+    assert {result.status for result in results.values()} == {TaskStatus.SUCCEEDED}
+    looks = [call for call in calls if call.tier is Tier.MID]
+    interrupted = [call for call in looks if call.status is CallStatus.INTERRUPTED]
+    assert interrupted
+    assert {call.status for call in looks} == {CallStatus.INTERRUPTED, CallStatus.FINISHED}
+    assert len(looks) == served
+    finished = [call.call.rsplit(".", 1)[0] for call in looks if call.status is CallStatus.FINISHED]
+    assert len(finished) == len(set(finished)), "one verdict for each look"
     assert sum(call.cost_nano_usd or 0 for call in calls) == sum(result.cost_nano_usd for result in results.values())
