@@ -47,3 +47,11 @@ class Doubting(TwoAgree):
         if last.judged is None:
             return Judge(last.place, "a look pays")
         return Take(last.place, "accepted") if last.judged else Ask(2, "rejected")
+
+
+class Trusting(Doubting):
+    """Does what a reviewer said, but asks for no look by itself."""
+
+    def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
+        move = super().next(case, seen)
+        return Take(move.place, "trusted") if isinstance(move, Judge) else move

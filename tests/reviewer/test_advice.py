@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.parts import Parts
 from tests.plans import NOW, RUN, decision, new_run
-from tests.policies import LADDER, Doubting, TwoAgree
+from tests.policies import LADDER, Doubting, Trusting, TwoAgree
 
 from tierbus.contracts import (
     NANO,
@@ -227,8 +227,19 @@ async def test_a_look_is_paid_once_however_often_the_message_comes() -> None:
     second = await review(parts, sums(), executed(EIGHT), Doubting(), again=True)
 
     assert len(parts.models.asked) == 1
-    assert second.verdict == first.verdict
+    assert (second.verdict.kind, second.verdict.rung) == (first.verdict.kind, first.verdict.rung)
     assert [call.call for call in second.calls] == [call.call for call in first.calls]
+
+
+async def test_a_look_that_was_paid_is_heeded_by_a_worker_whose_policy_would_ask_for_none() -> None:
+    parts = Parts([REJECT])
+    await review(parts, sums(), executed(NINE), Doubting())
+
+    found = await review(parts, sums(), executed(NINE), Trusting(), again=True)
+
+    assert (found.verdict.kind, found.verdict.rung) == (VerdictKind.ESCALATE, "judge")
+    assert found.verdict.reason == "it was looked at before: the sum is wrong"
+    assert len(found.calls) == len(parts.models.asked) == 1
 
 
 async def test_a_look_whose_worker_died_before_the_answer_was_kept_is_billed_as_interrupted_and_asked_anew() -> None:

@@ -44,7 +44,7 @@ def train(
             "--review-error",
             min=0,
             max=0.5,
-            help="How often a reviewer's verdict is wrong, both ways; .5 keeps it from being asked. [default: 0.15]",
+            help="How often a reviewer's verdict is wrong; .5: never ask one. Default .15, or as it was with --from-ledger.",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Learn from all tasks, not from the train split only.")] = False,

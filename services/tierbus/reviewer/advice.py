@@ -52,7 +52,11 @@ class Advice:
 
 @dataclass
 class Consultation:
-    """One attempt put before the policy. `of_place` is a place's number inside its tier."""
+    """One attempt put before the policy.
+
+    `of_place` is a place's number inside its tier. `paid_look` says whether a worker before us had the answer of a place looked
+    at: what was paid for is heeded, whatever the policy would do by now.
+    """
 
     advisor: Advisor
     executed: StepExecuted
@@ -60,6 +64,7 @@ class Consultation:
     case: Case
     ask: AskModel
     look: LookAt
+    paid_look: Callable[[int], Awaitable[bool]]
     of_place: Callable[[str], int]
     texts: dict[int, str] = field(default_factory=dict)
     seen: tuple[Seen, ...] = ()
@@ -73,6 +78,9 @@ class Consultation:
             return self._up(self.advisor.strongest, f"{self.executed.model} is not on the policy's ladder")
         self._saw(first, text, self.executed.calls)
         while True:
+            last = self.seen[-1].place
+            if self.judged is None and await self.paid_look(last):
+                await self._looked(Judge(last, "it was looked at before"))
             move = self.advisor.policy.next(self.case, self.seen)
             if isinstance(move, Take):
                 self.advisor.policy.learn(self.case, self.seen)

@@ -146,6 +146,7 @@ class _Climb:
             case(self.run, prompt),
             self._ask_again,
             self._look,
+            self._paid_look,
             specs.index,
         )
 
@@ -165,6 +166,13 @@ class _Climb:
         """The judge's verdict on an answer that the policy wants looked at."""
         review = await self._judge(before, text, asks)
         return review.verdict, review.calls
+
+    async def _paid_look(self, place: int) -> bool:
+        """Whether the judge told an earlier delivery of this message what it thinks of the answer of a place."""
+        if not self.again:
+            return False
+        first, _ = look_asks(place)
+        return await self.parts.desk.stored(slot_of(self.run, self.state, Role.REVIEWER, first)) is not None
 
     async def _with_leftovers(self, calls: tuple[CallRecorded, ...]) -> tuple[CallRecorded, ...]:
         """What a worker that died had asked is paid, whatever the policy says now."""
