@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tierbus.policy.moves import Ask, Case, Move, Seen, Take
+from tierbus.policy.moves import Ask, Case, Judge, Move, Seen, Take
 
 LADDER = ("claude-haiku-5-5", "claude-haiku-4-5-20251001", "claude-opus-5-5")
 
@@ -32,3 +32,26 @@ class TwoAgree:
 
     def learn(self, case: Case, seen: tuple[Seen, ...]) -> None:
         self.learned.append((case, seen))
+
+
+@dataclass
+class Doubting(TwoAgree):
+    """Asks as many cheap models as told, then has the reviewer look at the last one's answer, and does what it says."""
+
+    cheap: int = 1
+
+    def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:  # noqa: ARG002 - the protocol's argument
+        if len(seen) < self.cheap:
+            return Ask(len(seen), "a cheap one first")
+        last = seen[-1]
+        if last.judged is None:
+            return Judge(last.place, "a look pays")
+        return Take(last.place, "accepted") if last.judged else Ask(2, "rejected")
+
+
+class Trusting(Doubting):
+    """Does what a reviewer said, but asks for no look by itself."""
+
+    def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
+        move = super().next(case, seen)
+        return Take(move.place, "trusted") if isinstance(move, Judge) else move

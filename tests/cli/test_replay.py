@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from tierbus.cli.main import app
 from tierbus.cli.replaying.text import percent, points
+from tierbus.policy.moves import Case, Judge, Move, Seen
 from tierbus.replay.baselines import Always
 from tierbus.replay.records import Row, read, write
 
@@ -107,6 +108,26 @@ def test_a_policy_file_is_played_against_all_baselines(
     assert done.exit_code == 0, done.output
     assert re.search(r"^ *\[red\]mine ", done.stdout, re.MULTILINE)
     assert re.search(r"^ *category ", done.stdout, re.MULTILINE)
+
+
+def test_a_learned_policy_says_how_many_answers_it_had_looked_at(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Careful(Kept):
+        def reviewed_by(self, _look: object) -> "Told":
+            return Told(self.place)
+
+    class Told(Careful):
+        def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
+            looked = not seen or seen[0].judged is not None or case.id.endswith("4")  # 4 of the 16
+            return super().next(case, seen) if looked else Judge(0, "most of them")
+
+    done = replay(data, *LADDER, *QUICK, "-p", stored(monkeypatch, tmp_path, Careful(0)))
+
+    [_, looks] = done.stdout.split("Looks that it asked for")
+    [figures] = re.findall(r"^ *\[red\]mine (.*)$", looks.split("Routers")[0], re.MULTILINE)
+    assert re.findall(r"[\d.]+ %", figures) == ["75.0 %"] * 4
+    assert "category" not in looks.split("Routers")[0]
 
 
 def test_a_policy_for_a_longer_ladder_is_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

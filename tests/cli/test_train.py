@@ -12,7 +12,9 @@ from tierbus import contracts
 from tierbus.cli import train as command
 from tierbus.cli.main import app
 from tierbus.contracts import Tier
-from tierbus.policy.store import stored
+from tierbus.policy.learned import Learned
+from tierbus.policy.looks import ASSUMED_ERROR
+from tierbus.policy.store import Made, add, stored
 from tierbus.replay.records import Output, Row, write
 
 LADDER = ("--cheap", "small,other", "--strong", "strong")
@@ -52,9 +54,13 @@ def test_it_learns_keeps_a_version_and_tells_what_it_got_wrong(data: Path, tmp_p
     assert {"id", "task_class", "chose", "right_choice", "gains"} <= wrong[0].keys()
     assert stored(tmp_path / "p").made.rows == 400
 
-    again = train(data, *LADDER, "--out", tmp_path / "p", "--all", "--target", "0")
+    assert stored(tmp_path / "p").policy.review_error == ASSUMED_ERROR
+    assert "verdict is taken to be wrong in 15.0 % of cases" in done.stdout
+
+    again = train(data, *LADDER, "--out", tmp_path / "p", "--all", "--target", "0", "--review-error", "0.2")
 
     assert "the training tasks themselves: 500 tasks" in again.stdout
+    assert stored(tmp_path / "p").policy.review_error == 0.2
     assert "policy-0002.json" in train("--list", "--out", tmp_path / "p").stdout.splitlines()[1]
     assert train("--rollback", "--out", tmp_path / "p").stdout == "in use: policy-0001.json\n"
     assert train("--rollback", "2", "--out", tmp_path / "p").stdout == "in use: policy-0002.json\n"
@@ -96,7 +102,24 @@ def test_it_learns_on_from_the_ledgers_verdicts(monkeypatch: pytest.MonkeyPatch,
     assert "small 0 of 30" in done.stdout
     assert stored(tmp_path).policy.lessons["general"].rates[0].rejected == 30
 
+    assert stored(tmp_path).policy.review_error is None
+
     again = train("--from-ledger", "--out", tmp_path)
 
     assert again.exit_code == 1
     assert "nothing new to learn from" in again.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("given", "kept"), [((), 0.3), (("--review-error", "0.1"), 0.1)])
+def test_learning_on_keeps_the_reviewers_error_unless_it_is_given(
+    given: tuple[str, ...], kept: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def results(_tenant: str) -> list[contracts.Result]:
+        return [result("1", steps=[step(Tier.SMALL, Tier.MID)])]
+
+    monkeypatch.setattr(command, "_results", results)
+    add(tmp_path, Learned(tuple(Tier), {}, 0.01, review_error=0.3), Made(0.0, "", 0))
+    done = train("--from-ledger", *given, "--out", tmp_path)
+
+    assert done.exit_code == 0, done.output
+    assert stored(tmp_path).policy.review_error == kept

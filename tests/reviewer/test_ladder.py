@@ -335,6 +335,17 @@ async def test_a_judge_that_the_budget_cannot_pay_is_not_asked() -> None:
     assert found.verdict.reason.startswith("over budget: the review cannot be paid")
 
 
+async def test_a_judge_that_cannot_be_paid_a_second_time_leaves_the_first_ones_call_on_the_bill() -> None:
+    probe = Parts(["no verdict", ACCEPT])
+    await review(probe, direct(), executed(LONG))
+    budget = probe.ledger.records[0].cost_nano_usd
+
+    found = await review(Parts(["no verdict"]), direct(budget_nano_usd=budget), executed(LONG))
+
+    assert said(found) == ("fail", "judge")
+    assert len(found.calls) == 1
+
+
 async def test_what_the_executor_spent_is_not_there_for_the_judge() -> None:
     """The budget reaches for the judge alone, not for the answer and the judge."""
     answer = await _paid(LONG)

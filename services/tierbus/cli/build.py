@@ -6,6 +6,7 @@ import ctypes
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from tierbus.planner.app import Planner
 from tierbus.planner.reuse import Reuse
 from tierbus.plans.library import Library
 from tierbus.policy.advisor import Advisor
+from tierbus.policy.looks import with_reviewer
 from tierbus.policy.store import load as load_policy
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
@@ -65,6 +67,10 @@ ASKS: dict[str, tuple[Tier, ...]] = {
     "reviewer": (Tier.SMALL, Tier.MID),
 }
 """The tiers that a service asks in most of its work; the router asks seldom, so its SDKs are loaded when it does."""
+
+
+def _advisor(path: Path, catalog: Catalog) -> Advisor:
+    return Advisor.of(with_reviewer(load_policy(path), catalog, time.time), catalog)
 
 
 class _Warmer:
@@ -116,8 +122,7 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
     catalog = load(settings.tiers)
     classes = load_classes(settings.classes)
-
-    advisor = Advisor.of(load_policy(Path(settings.policy)), catalog) if settings.policy else None
+    advisor = _advisor(Path(settings.policy), catalog) if settings.policy else None
 
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])

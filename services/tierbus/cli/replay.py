@@ -74,7 +74,7 @@ def play(
     orders: Annotated[int, typer.Option("--orders", min=0, help="Random orders of arrival.")] = 1000,
     resplits: Annotated[int, typer.Option("--resplits", min=0, help="Random 60/40 splits to fit on anew.")] = 8,
     review: Annotated[
-        float, typer.Option("--review", min=0, help="A review's price as a share of the strong call's.")
+        float, typer.Option("--review", min=0, help="A reviewer's look costs this share of the strong call.")
     ] = 0.1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Where everything random comes from.")] = 0,
     apgr_only: Annotated[bool, typer.Option("--apgr-only", help="Compare routers without money.")] = False,

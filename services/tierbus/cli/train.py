@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 
 import typer
 
@@ -17,6 +17,7 @@ from tierbus.cli.training.terminal import counted, trained
 from tierbus.contracts import Result, Tier
 from tierbus.policy.assess import Mistake, assess
 from tierbus.policy.learned import Learned
+from tierbus.policy.looks import ASSUMED_ERROR
 from tierbus.policy.store import Made, add, fingerprint, names, roll_back, stored, versions
 from tierbus.policy.verdicts import Tally, tally
 from tierbus.replay.errors import INSTALL, Unplayable
@@ -37,6 +38,15 @@ def train(
     target: Annotated[
         float, typer.Option("--target", min=0, max=100, help="Points of accuracy that may be lost against it.")
     ] = 1.0,
+    review_error: Annotated[
+        float | None,
+        typer.Option(
+            "--review-error",
+            min=0,
+            max=0.5,
+            help="How often a reviewer's verdict is wrong; .5: never ask one. Default .15, or as it was with --from-ledger.",
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Learn from all tasks, not from the train split only.")] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write what it got wrong to this file, one JSON line a task.")
@@ -57,11 +67,22 @@ def train(
         elif rollback:
             out.print(f"in use: {roll_back(to, _number(given))}", markup=False)
         elif ledger:
-            _from_ledger(to, tenant)
+            _from_ledger(to, tenant, review_error)
         else:
-            _from_files([Path(name) for name in given], to, _ladder(cheap, strong), target / 100, every, report)
+            wish = _Wish(_ladder(cheap, strong), target / 100, review_error, every, report)
+            _from_files([Path(name) for name in given], to, wish)
 
     refused(work)
+
+
+class _Wish(NamedTuple):
+    """What is to be learned: for which ladder, with what target, from all tasks or the train split; where mistakes go."""
+
+    models: tuple[str, ...]
+    target: float
+    review_error: float | None
+    every: bool
+    report: Path | None
 
 
 def _number(given: list[str]) -> int | None:
@@ -90,22 +111,22 @@ def _list(folder: Path) -> None:
         )
 
 
-def _from_files(
-    paths: list[Path], folder: Path, models: tuple[str, ...], target: float, every: bool, report: Path | None
-) -> None:
+def _from_files(paths: list[Path], folder: Path, wish: _Wish) -> None:
     _need("numpy")
     _need("sklearn")
     from tierbus.policy.fit import Aim, fit
     from tierbus.replay.board import board
 
+    report, models = wish.report, wish.models
     if report is not None and not report.parent.is_dir():
         fail(f"--report {str(report)!r} cannot be written: there is no folder {str(report.parent)!r}", Exit.USAGE)
     rows = [row for path in paths for row in read(path)]
-    lesson, exam = _halves(rows, every)
+    lesson, exam = _halves(rows, wish.every)
     known = board(lesson, models)
     right = known.correct.tolist()
     with err.status(f"learning from {len(lesson):,} tasks"):
-        policy = fit(known.cases, known.seens, right, models, Aim(target))
+        policy = fit(known.cases, known.seens, right, models, Aim(wish.target))
+    policy.review_error = ASSUMED_ERROR if wish.review_error is None else wish.review_error
     made = Made(time.time(), fingerprint(known.cases, right, known.seens), len(lesson))
     path = add(folder, policy, made)
     if exam:
@@ -141,8 +162,11 @@ def _write(path: Path, mistakes: list[Mistake]) -> None:
         fail(f"--report {str(path)!r} cannot be written: {error.strerror}", Exit.USAGE)
 
 
-def _from_ledger(folder: Path, tenant: str) -> None:
-    """Count what reviewers said since the last time; the policy in use, or a new one over the tiers, learns on."""
+def _from_ledger(folder: Path, tenant: str, review_error: float | None) -> None:
+    """Count what reviewers said since the last time; the policy in use, or a new one over the tiers, learns on.
+
+    The reviewer's error stays as it was unless it is given.
+    """
     if names(folder):
         before = stored(folder)
         policy, made = before.policy, before.made
@@ -152,6 +176,7 @@ def _from_ledger(folder: Path, tenant: str) -> None:
     if not found.rates:
         _nothing(found)
     again = policy.taught(found.rates, {name: found.costs_usd(name) for name in found.rates})
+    again.review_error = policy.review_error if review_error is None else review_error
     path = add(folder, again, Made(time.time(), made.fingerprint, made.rows, found.until))
     for line in counted(found, again):
         out.print(line, markup=False, soft_wrap=True)

@@ -9,21 +9,24 @@ import structlog
 from tierbus import prompts
 from tierbus.answers import fitting
 from tierbus.contracts import (
+    NANO,
     CallRecorded,
     Content,
     Decision,
     ReviewLevel,
     Role,
+    Slot,
     StepExecuted,
     Tier,
     Verdict,
     VerdictKind,
+    spent,
 )
 from tierbus.ledger.desk import Ask, Desk, Exhausted, Unaffordable, always
 from tierbus.llm.model import Question, Turn
 from tierbus.policy.advisor import Advisor, case, seen
 from tierbus.policy.moves import Seen
-from tierbus.reviewer.advice import Consultation, earlier_slots, valid
+from tierbus.reviewer.advice import Consultation, earlier_slots, look_asks, valid
 from tierbus.reviewer.verdict import Place, Rung, agree, agreed, check, of_checks, of_judge, of_outcome, rungs
 from tierbus.run import Run, StepState
 from tierbus.stores import Output, Texts
@@ -142,6 +145,8 @@ class _Climb:
             self.state.spec.expects,
             case(self.run, prompt),
             self._ask_again,
+            self._look,
+            self._paid_look,
             specs.index,
         )
 
@@ -154,6 +159,20 @@ class _Climb:
         except Unaffordable as error:
             error.calls = (*before, *error.calls)
             raise
+
+    async def _look(
+        self, text: str, asks: tuple[int, int], before: tuple[CallRecorded, ...]
+    ) -> tuple[Verdict, tuple[CallRecorded, ...]]:
+        """The judge's verdict on an answer that the policy wants looked at."""
+        review = await self._judge(before, text, asks)
+        return review.verdict, review.calls
+
+    async def _paid_look(self, place: int) -> bool:
+        """Whether the judge told an earlier delivery of this message what it thinks of the answer of a place."""
+        if not self.again:
+            return False
+        first, _ = look_asks(place)
+        return await self.parts.desk.stored(slot_of(self.run, self.state, Role.REVIEWER, first)) is not None
 
     async def _with_leftovers(self, calls: tuple[CallRecorded, ...]) -> tuple[CallRecorded, ...]:
         """What a worker that died had asked is paid, whatever the policy says now."""
@@ -169,8 +188,20 @@ class _Climb:
             place = advisor.place(output.model) if output is not None else None
             if output is not None and place is not None:
                 expects = self.state.spec.expects
-                found.append(seen(place, output.text, expects, output.calls, valid=valid(output.text, expects)))
+                one = seen(place, output.text, expects, output.calls, valid=valid(output.text, expects))
+                found.append(await self._with_look(slot, one))
         return tuple(found)
+
+    async def _with_look(self, slot: Slot, one: Seen) -> Seen:
+        """An earlier answer with what the judge said to it, where it was asked, and what that cost."""
+        asks = look_asks(one.place)
+        slots = [slot.model_copy(update={"role": Role.REVIEWER, "ask": ask}) for ask in asks]
+        said = [output for about in slots if (output := await self.parts.desk.stored(about)) is not None]
+        if not said:
+            return one
+        value = _verdict(said[-1])
+        accepted = value is not None and of_judge(value).kind is VerdictKind.ACCEPT
+        return one._replace(judged=accepted, judged_usd=sum(spent(output.calls) for output in said) / NANO)
 
     async def _prompt(self) -> str:
         return await self.parts.texts.read(self.run.prompt or Content.of(""))
@@ -184,11 +215,7 @@ class _Climb:
                 self.text, second.text, self.output.media, self.state.spec.expects.answer_at
             ):
                 return Review(agreed(second.model, self.executed.model), calls)
-        try:
-            return await self._judge(calls)
-        except Unaffordable as error:
-            error.calls = (*calls, *error.calls)
-            raise
+        return await self._judge(calls, self.text, (JUDGE, JUDGE_AGAIN))
 
     async def _second_opinion(self) -> "_Opinion":
         """The same question to the tier's next model, which has not seen the answer."""
@@ -198,10 +225,11 @@ class _Climb:
             return _Opinion(None, "", error.calls)
         return _Opinion(output.text, output.model, output.calls)
 
-    async def _judge(self, before: tuple[CallRecorded, ...]) -> Review:
-        asked = await self._judge_question()
+    async def _judge(self, before: tuple[CallRecorded, ...], text: str, asks: tuple[int, int]) -> Review:
+        """The judge's verdict on an answer; it is asked a second time where the first one cannot be read."""
+        asked = await self._judge_question(text)
         calls = before
-        for number in (JUDGE, JUDGE_AGAIN):
+        for number in asks:
             try:
                 output = await self._ask(asked, number, Tier.MID, calls)
             except Exhausted as error:
@@ -209,8 +237,11 @@ class _Climb:
                 return Review(
                     Verdict(kind=VerdictKind.FAIL, rung="judge", reason=reason[:1000]), (*calls, *error.calls)
                 )
+            except Unaffordable as error:
+                error.calls = (*calls, *error.calls)
+                raise
             calls = (*calls, *output.calls)
-            value = fitting(output.text, prompts.schema(PACKAGE, "review.schema.json"))
+            value = _verdict(output)
             if value is not None:
                 return Review(of_judge(value), calls)
             log.warning("reviewer.unreadable_verdict", model=output.model)
@@ -233,7 +264,7 @@ class _Climb:
             )
         )
 
-    async def _judge_question(self) -> Question:
+    async def _judge_question(self, text: str) -> Question:
         """What the judge reads. The answer of a planned task is held against the task itself, not only its last step."""
         names = self.state.spec.inputs.attachments
         if self._last and self._planned:
@@ -245,7 +276,7 @@ class _Climb:
                 parts.append(prompts.fenced("expected", expected))
         else:
             parts = await sections(self.run, self.state, self.parts.texts)
-        parts.append(prompts.fenced("answer", self.text))
+        parts.append(prompts.fenced("answer", text))
         return Question(
             system=prompts.load(PACKAGE, "review.md"),
             shared=await attachments(self.run, names, self.parts.texts),
@@ -282,6 +313,11 @@ class _Opinion:
     text: str | None
     model: str
     calls: tuple[CallRecorded, ...]
+
+
+def _verdict(output: Output) -> Any:
+    """What a judge answered, None where that cannot be read."""
+    return fitting(output.text, prompts.schema(PACKAGE, "review.schema.json"))
 
 
 def _sent_to(verdict: Verdict, advisor: Advisor | None) -> Verdict:

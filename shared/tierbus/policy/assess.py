@@ -70,7 +70,7 @@ def play(policy: Learned, case: Case, answers: Sequence[Seen], right: Sequence[b
 def assess(
     policy: Learned, cases: Sequence[Case], seens: Sequence[tuple[Seen, ...]], correct: Sequence[Sequence[bool]]
 ) -> tuple[list[Assessment], list[Mistake]]:
-    """Play a fresh copy of the policy over these tasks in their order.
+    """Play a fresh copy of the policy over these tasks in their order, with no reviewer beside it.
 
     Args:
         policy: the policy; it is not changed.
@@ -78,7 +78,7 @@ def assess(
         seens: for each task the answer of every place.
         correct: for each task, place by place, whether the answer was right.
     """
-    player = policy.fresh()
+    player = policy.reviewed_by(None)
     played = [play(player, case, answers, right) for case, answers, right in zip(cases, seens, correct, strict=True)]
     every = list(zip(played, seens, correct, strict=True))
     mistakes = [found for one, answers, right in every if (found := _mistake(policy, one, answers, right)) is not None]

@@ -7,13 +7,15 @@ holds the target (`search`). `gain` is always P(strong right) - P(the answer at 
 from bisect import bisect_right
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 
 
 class Step(Enum):
-    """What to do with the first answer."""
+    """What to do with an answer."""
 
     TAKE = "take"
     SECOND = "second"
+    JUDGE = "judge"
     STRONG = "strong"
 
 
@@ -56,23 +58,37 @@ class Course:
     after_prompt: Curve
     after_first: Curve | None = None
 
-    def starts_cheap(self, gain: float) -> bool:
-        """Whether asking the first cheap model is expected to cost less than the strong call."""
-        return self.costs_usd[self.first] + self.after_prompt.at(gain) < self.costs_usd[-1]
+    def starts_cheap(self, gain: float, look_usd: float = inf) -> bool:
+        """Whether asking the first cheap model is expected to cost less than the strong call.
 
-    def step(self, gain: float, *, usable: bool) -> Step:
-        """What to do with the first answer; one that a free check refused is not taken."""
+        `look_usd`: expected dollars from the first answer on, if a reviewer looks at it whatever it is.
+        """
+        return self.costs_usd[self.first] + min(self.after_prompt.at(gain), look_usd) < self.costs_usd[-1]
+
+    def next_usd(self, step: Step, strong_usd: float) -> float:
+        """Dollars of the call that a step other than a look makes next."""
+        if step is Step.SECOND and self.second is not None:
+            return self.costs_usd[self.second]
+        return strong_usd if step is Step.STRONG else 0.0
+
+    def step(self, gain: float, *, usable: bool, alone: bool = True, look_usd: float = inf) -> Step:
+        """What to do with the answer at hand; one that a free check refused is not taken.
+
+        Args:
+            gain: what a strong call would add to it.
+            usable: no free check speaks against it.
+            alone: it is the only one so far, so that a second cheap one may be asked for.
+            look_usd: expected dollars of a reviewer's look and what follows.
+        """
         strong_usd = self.costs_usd[-1]
-        take_usd = self.worth_usd * gain if usable else float("inf")
+        take_usd = self.worth_usd * gain if usable else inf
         second_usd = (
             self.costs_usd[self.second] + self.after_first.at(gain)
-            if self.second is not None and self.after_first is not None
-            else float("inf")
+            if alone and self.second is not None and self.after_first is not None
+            else inf
         )
+        if usable and look_usd < min(take_usd, second_usd, strong_usd):
+            return Step.JUDGE
         if take_usd <= min(strong_usd, second_usd):
             return Step.TAKE
         return Step.SECOND if second_usd < strong_usd else Step.STRONG
-
-    def takes(self, gain: float) -> bool:
-        """Whether the better of two cheap answers is taken rather than the strong model asked."""
-        return self.worth_usd * gain <= self.costs_usd[-1]

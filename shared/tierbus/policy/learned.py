@@ -7,14 +7,15 @@ cases the stop-loss of `guard` has the last word.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import sqrt
+from math import inf, sqrt
 
 from tierbus.policy.choose import Course, Step
 from tierbus.policy.features import agree, usable
 from tierbus.policy.guard import GATE, MARGIN, Agreement, Prices, Purse
 from tierbus.policy.model import Stage
-from tierbus.policy.moves import Ask, Case, Move, Seen, Take
+from tierbus.policy.moves import Ask, Case, Judge, Move, Seen, Take
 from tierbus.policy.reading import Reader, read
+from tierbus.policy.review import Look, Odds, Reviewing
 
 
 def stage_name(places: Sequence[int]) -> str:
@@ -76,11 +77,16 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Gain:
-    """What the models say after some answers: the best answer at hand, and what a strong call would add to it."""
+    """What the models say after some answers: the best answer at hand, and its chances beside the strong model's."""
 
     place: int
-    gain: float
+    odds: Odds
     strange: bool
+
+    @property
+    def gain(self) -> float:
+        """What a strong call would add."""
+        return self.odds.strong - self.odds.right
 
 
 @dataclass
@@ -90,6 +96,7 @@ class Ledger:
     prices: Prices
     purse: Purse = field(default_factory=Purse)
     agreement: Agreement = field(default_factory=Agreement)
+    looks_saved_usd: float = 0.0
 
 
 class Learned:
@@ -100,14 +107,25 @@ class Learned:
         lessons: by task class.
         target: points of accuracy (.01 is one) that may be lost against the strong model.
         reader: makes the features; another one may keep what it made.
+        review_error: how often the services' reviewer is taken to err; None keeps them from asking it.
+        look: what a reviewer's look costs; None where nobody looks.
     """
 
     def __init__(
-        self, models: Sequence[str], lessons: Mapping[str, Lesson], target: float, reader: Reader = read
+        self,
+        models: Sequence[str],
+        lessons: Mapping[str, Lesson],
+        target: float,
+        reader: Reader = read,
+        *,
+        review_error: float | None = None,
+        look: Look | None = None,
     ) -> None:
         self.models = tuple(models)
         self.lessons = dict(lessons)
         self.target = target
+        self.review_error = review_error
+        self._look = look
         self._read = reader
         self._strong = len(self.models) - 1
         self._used: dict[str, Ledger] = {}
@@ -124,6 +142,9 @@ class Learned:
             return Take(self._strong, "the strong model answered")
         if not self._strong:
             return Ask(0, "there is one model only")
+        judged = next((one for one in seen if one.judged is not None), None)
+        if judged is not None:
+            return self._judged(judged)
         lesson = self.lessons.get(case.task_class)
         if lesson is None or not lesson.stages:
             return self._untaught(case, seen, "no lesson for this class")
@@ -139,9 +160,10 @@ class Learned:
         used = self._ledger(case.task_class)
         used.prices.see(seen)
         strong_usd = used.prices.strong_usd(seen)
+        used.looks_saved_usd += self._look_saved_usd(case, seen, strong_usd)
         mean_usd = used.prices.usd(self._strong)
         if mean_usd > 0:
-            used.purse.settle(sum(one.cost_usd for one in seen) / mean_usd, strong_usd / mean_usd)
+            used.purse.settle(sum(one.cost_usd + one.judged_usd for one in seen) / mean_usd, strong_usd / mean_usd)
         cheap = [one for one in seen if one.place != self._strong]
         if len(cheap) > 1:
             used.agreement.asked += 1
@@ -166,12 +188,19 @@ class Learned:
                 rates=tuple(one.plus(two) for one, two in zip(before, counted, strict=True)),
                 costs_usd=tuple(one or two for one, two in zip(lesson.costs_usd, costs_usd[name], strict=True)),
             )
-        return Learned(self.models, lessons, self.target, self._read)
+        return self._with(lessons, self._look, {})
 
     def fresh(self) -> "Learned":
         """The same lessons, with nothing counted in use."""
-        again = Learned(self.models, self.lessons, self.target, self._read)
-        again._kept = self._kept
+        return self.reviewed_by(self._look)
+
+    def reviewed_by(self, look: Look | None) -> "Learned":
+        """The same lessons, with nothing counted in use, beside a reviewer that may be asked to look at an answer; None: nobody."""
+        return self._with(self.lessons, look, self._kept)
+
+    def _with(self, lessons: Mapping[str, Lesson], look: Look | None, kept: dict[tuple[str, str], Gain]) -> "Learned":
+        again = Learned(self.models, lessons, self.target, self._read, review_error=self.review_error, look=look)
+        again._kept = kept
         return again
 
     def prepare(self, cases: Sequence[Case], seens: Sequence[tuple[Seen, ...]]) -> None:
@@ -214,23 +243,76 @@ class Learned:
         places = [one.place for one in seen if usable(one)] or [one.place for one in seen] or [first]
         best = min(places, key=judged.gain)
         other = case.group is not None and bool(lesson.groups) and case.group not in lesson.groups
-        return Gain(best, judged.gain(best), other or judged.strange)
+        right = judged.chances[str(best)]
+        return Gain(best, Odds(right, right + judged.gain(best)), other or judged.strange)
 
     def _taught(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> Move:
         if not seen:
-            if not course.starts_cheap(at.gain):
+            if not course.starts_cheap(at.gain, self._look_usd(case, course, at)):
                 return Ask(self._strong, "the cheap model will hardly save anything")
             places = [course.first] if course.second is None else [course.first, course.second]
             return self._start(case, places, "the cheap model is expected to pay")
-        fine = any(usable(one) for one in seen)
-        if len(seen) == 1:
-            step = course.step(at.gain, usable=fine)
-            if step is Step.SECOND and course.second is not None:
-                return Ask(course.second, "a second cheap answer is expected to pay")
-            return Take(at.place, "likely right") if step is Step.TAKE else Ask(self._strong, "likely wrong")
-        if fine and course.takes(at.gain):
-            return Take(at.place, "likely right, with two answers seen")
-        return Ask(self._strong, "likely wrong, with two answers seen")
+        step, told = self._step(case, seen, course, at), "" if len(seen) == 1 else ", with two answers seen"
+        if step is Step.SECOND and course.second is not None:
+            return Ask(course.second, "a second cheap answer is expected to pay")
+        if step is Step.JUDGE:
+            return Judge(at.place, f"a look at it is expected to pay{told}")
+        if step is Step.TAKE:
+            return Take(at.place, f"likely right{told}")
+        return Ask(self._strong, f"likely wrong{told}")
+
+    def _step(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> Step:
+        """What to do with the answers so far.
+
+        A look may cost more dollars than what would be done without it, for the accuracy it buys. Then what looks have saved
+        pays for it, so that a class never costs more for its reviewer.
+        """
+        without, reviewing = _without_look(course, seen, at), self._reviewing(case, seen, at)
+        if reviewing is None:
+            return without
+        look_usd = reviewing.expected_usd(at.odds, course.worth_usd, course.costs_usd[-1])
+        step = course.step(at.gain, usable=_fine(seen), alone=len(seen) == 1, look_usd=look_usd)
+        if step is not Step.JUDGE:
+            return step
+        strong_usd = course.costs_usd[-1]
+        more_usd = reviewing.usd + (1 - reviewing.accepts(at.odds)) * strong_usd - course.next_usd(without, strong_usd)
+        return step if more_usd <= max(self._ledger(case.task_class).looks_saved_usd, 0.0) else without
+
+    def _look_usd(self, case: Case, course: Course, at: Gain) -> float:
+        """Expected dollars from the first answer on, if it is looked at whatever it is; infinite where nobody can."""
+        reviewing = self._reviewing(case, (), at)
+        return inf if reviewing is None else reviewing.expected_usd(at.odds, course.worth_usd, course.costs_usd[-1])
+
+    def _reviewing(self, case: Case, seen: tuple[Seen, ...], at: Gain) -> Reviewing | None:
+        """The reviewer, if one can look at the answer at hand and the stop-loss allows what that costs."""
+        if self._look is None:
+            return None
+        found = self._look(case, next((one for one in seen if one.place == at.place), None))
+        used = self._ledger(case.task_class)
+        strong_usd = used.prices.usd(self._strong)
+        if found is None or strong_usd <= 0:
+            return None
+        spent_usd = sum(one.cost_usd for one in seen) + found.usd
+        return found if used.purse.allows(spent_usd / strong_usd) else None
+
+    def _look_saved_usd(self, case: Case, seen: tuple[Seen, ...], strong_usd: float) -> float:
+        """Dollars that a look saved against what would have been done without it; of a second answer only its own are counted."""
+        if all(one.judged is None for one in seen):
+            return 0.0
+        cheap = tuple(one for one in seen if one.place != self._strong)
+        spent_usd = sum(one.judged_usd for one in cheap) + (strong_usd if len(cheap) < len(seen) else 0.0)
+        lesson = self.lessons.get(case.task_class)
+        course = lesson.course if lesson is not None else None
+        at = self.gain(case, cheap, course.first) if course is not None else None
+        if course is None or at is None:
+            return -spent_usd
+        return course.next_usd(_without_look(course, cheap, at), strong_usd) - spent_usd
+
+    def _judged(self, judged: Seen) -> Move:
+        """The reviewer was asked because its word decides."""
+        if judged.judged:
+            return Take(judged.place, "the reviewer accepts it")
+        return Ask(self._strong, "the reviewer rejects it")
 
     def _untaught(self, case: Case, seen: tuple[Seen, ...], why: str) -> Move:
         """Two cheap answers that agree are taken, while asking for them pays."""
@@ -273,6 +355,14 @@ class Learned:
             known = lesson.costs_usd if lesson is not None else (0.0,) * len(self.models)
             used = self._used[task_class] = Ledger(Prices(known))
         return used
+
+
+def _fine(seen: tuple[Seen, ...]) -> bool:
+    return any(usable(one) for one in seen)
+
+
+def _without_look(course: Course, seen: tuple[Seen, ...], at: Gain) -> Step:
+    return course.step(at.gain, usable=_fine(seen), alone=len(seen) == 1)
 
 
 def _key(stage: str, first: int) -> str:

@@ -19,7 +19,8 @@ class Seen(NamedTuple):
     """An answer that was given at a place of the ladder.
 
     `answer` is the part that can be compared (None where none could be read), `valid` what a free check said (None where
-    there is none), `cost_usd` the price of the call, tokens as billed (0 where unknown).
+    there is none), `cost_usd` the price of the call, tokens as billed (0 where unknown). `judged` is what a reviewer said to it
+    (None: nobody looked), `judged_usd` what that look cost.
     """
 
     place: int
@@ -30,6 +31,8 @@ class Seen(NamedTuple):
     input_tokens: int
     output_tokens: int
     cost_usd: float
+    judged: bool | None = None
+    judged_usd: float = 0.0
 
 
 class Ask(NamedTuple):
@@ -46,14 +49,24 @@ class Take(NamedTuple):
     why: str
 
 
-Move = Ask | Take
+class Judge(NamedTuple):
+    """Have the reviewer look at the answer of this place."""
+
+    place: int
+    why: str
+
+
+Move = Ask | Take | Judge
 
 
 class Policy(Protocol):
     """Says the next move until it takes an answer; learns from what it saw go by, without labels."""
 
     def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
-        """The next move. The strong model's answer is always taken; a place is asked once at most."""
+        """The next move. The strong model's answer is always taken; a place is asked once at most.
+
+        `Judge` is said only by policies that were told of a reviewer, once for an answer; what it said is in `seen` then.
+        """
         ...
 
     def learn(self, case: Case, seen: tuple[Seen, ...]) -> None:

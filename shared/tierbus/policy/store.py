@@ -76,6 +76,7 @@ def dump(policy: Learned, made: Made) -> str:
         "made": asdict(made),
         "models": list(policy.models),
         "target": policy.target,
+        "review_error": policy.review_error,
         "classes": {name: asdict(lesson) for name, lesson in sorted(policy.lessons.items())},
     }
     return json.dumps(body, allow_nan=False) + "\n"
@@ -108,7 +109,18 @@ def _stored(body: dict[str, Any]) -> Stored:
     if not models or len(set(models)) < len(models):
         raise ValueError(f"models {models!r} are none or not distinct")
     lessons = {_text(name): _lesson(lesson, len(models)) for name, lesson in body["classes"].items()}
-    return Stored(Learned(models, lessons, _number(body["target"])), Made(**body["made"]))
+    policy = Learned(models, lessons, _number(body["target"]), review_error=_error(body.get("review_error")))
+    return Stored(policy, Made(**body["made"]))
+
+
+def _error(value: Any) -> float | None:
+    """A reviewer's chance of error; files from before it was one of their fields have none."""
+    if value is None:
+        return None
+    error = _number(value)
+    if not 0 <= error <= 1:
+        raise ValueError(f"review_error {error!r} is not between 0 and 1")
+    return error
 
 
 def _lesson(body: Mapping[str, Any], places: int) -> Lesson:

@@ -18,7 +18,7 @@ from tierbus.replay.figures import (
     quality,
     within,
 )
-from tierbus.replay.play import Played, Reviewer, decision_s, fresh, play, prepared, stateless
+from tierbus.replay.play import Played, Reviewer, asks_looks, decision_s, fresh, play, prepared, stateless, told
 from tierbus.replay.resample import Resample
 from tierbus.replay.seats import Fold, Seat, played, seated, together
 
@@ -47,7 +47,10 @@ class Rules:
 
 @dataclass(frozen=True)
 class Line:
-    """All money figures of one policy; what does not apply to it is None or empty."""
+    """All money figures of one policy; what does not apply to it is None or empty.
+
+    `asks_looks`: with a reviewer it says itself which answers that looks at; every other policy has all looked at.
+    """
 
     policy: str
     about: str
@@ -57,6 +60,7 @@ class Line:
     orders: Orders | None
     resplits: Resplits | None
     reviewed: tuple[Reviewed, ...]
+    asks_looks: bool
 
 
 class Judge:
@@ -93,6 +97,7 @@ class Judge:
             orders=over_orders(plays, self._strong) if len(plays) > 1 else None,
             resplits=self._resplits(player) if resplit and player.fitted and self._rules.resplits else None,
             reviewed=self._sweep(player, seats) if sweep else (),
+            asks_looks=all(asks_looks(seat.policy) for seat in seats),
         )
 
     def _plays(self, player: Player, seats: Sequence[Seat]) -> list[Played]:
@@ -132,8 +137,8 @@ class Judge:
 
         def once(seat: Seat) -> Played:
             luck = rng.random(seat.board.correct.shape)
-            return play(fresh(seat.policy), seat.board, None, reviewer, luck)
+            return play(told(seat.policy, seat.board, reviewer), seat.board, None, reviewer, luck)
 
         mean = Outcome.mean([together(seats, once) for _ in range(self._rules.review_draws if error else 1)])
         share = float(mean.usd.sum() / self._strong.usd.sum())
-        return Reviewed(error, float(mean.correct.mean()), share, float(mean.strong.mean()))
+        return Reviewed(error, float(mean.correct.mean()), share, float(mean.strong.mean()), float(mean.looked.mean()))

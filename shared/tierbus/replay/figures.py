@@ -15,12 +15,13 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Outcome:
-    """Task by task: the chance to be right, dollars, the chance that the strong model was asked, models asked."""
+    """Task by task: the chance to be right, dollars, the chance that the strong model was asked, models asked, looks."""
 
     correct: Floats
     usd: Floats
     strong: Floats
     asked: Floats
+    looked: Floats
 
     @staticmethod
     def mean(played: Sequence[Played]) -> "Outcome":
@@ -30,13 +31,14 @@ class Outcome:
             np.mean([one.usd for one in played], axis=0),
             np.mean([one.strong for one in played], axis=0),
             np.mean([one.asked for one in played], axis=0),
+            np.mean([one.looked for one in played], axis=0),
         )
 
     @staticmethod
     def always_strong(board: Board) -> "Outcome":
         """What is compared with."""
         ones = np.ones(len(board))
-        return Outcome(board.correct[:, board.strong].astype(float), board.usd[:, board.strong], ones, ones)
+        return Outcome(board.correct[:, board.strong].astype(float), board.usd[:, board.strong], ones, ones, 0 * ones)
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,16 @@ class Resplits:
 
 @dataclass(frozen=True)
 class Reviewed:
-    """What the policy does with a reviewer that errs, its calls paid: means over draws of its errors."""
+    """What the policy does with a reviewer that errs, its calls paid: means over draws of its errors.
+
+    `looked` is answers that the reviewer looked at, a task.
+    """
 
     error: float
     accuracy: float
     cost_share: float
     strong_share: float
+    looked: float
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from functools import cache
 
 from tierbus.policy.fit import fit
 from tierbus.policy.learned import Learned
-from tierbus.policy.moves import Ask, Case, Seen, Take
+from tierbus.policy.moves import Ask, Case, Move, Seen
 
 MODELS = ("small", "other", "strong")
 COSTS = (0.02, 0.03, 1.0)
@@ -51,10 +51,10 @@ def taught(models: int = 3) -> Learned:
     return fit(cases, seens, correct, names)
 
 
-def moves(policy: Learned, case: Case, answers: tuple[Seen, ...]) -> list[Ask | Take]:
+def moves(policy: Learned, case: Case, answers: tuple[Seen, ...]) -> list[Move]:
     """All moves on one task, up to the one that takes an answer; the policy learns from it."""
     seen: tuple[Seen, ...] = ()
-    made: list[Ask | Take] = []
+    made: list[Move] = []
     while not made or isinstance(made[-1], Ask):
         made.append(policy.next(case, seen))
         if isinstance(made[-1], Ask):

@@ -28,6 +28,34 @@ def test_an_answer_that_is_not_usable_is_never_taken() -> None:
     assert Course(0, None, 10.0, (0.1, 1.0), FLAT).step(-1.0, usable=False) is Step.STRONG
 
 
+@pytest.mark.parametrize(
+    ("gain", "alone", "look_usd", "step"),
+    [
+        (0.01, True, 0.05, Step.JUDGE),
+        (0.01, True, 0.2, Step.TAKE),
+        (0.06, True, 0.4, Step.JUDGE),
+        (0.06, True, 0.56, Step.SECOND),
+        (0.06, False, 0.5, Step.JUDGE),
+        (0.06, False, 0.7, Step.TAKE),
+        (0.2, False, 0.9, Step.JUDGE),
+        (0.2, False, 1.0, Step.STRONG),
+    ],
+)
+def test_a_look_is_asked_for_only_where_it_costs_less_than_everything_else(
+    gain: float, alone: bool, look_usd: float, step: Step
+) -> None:
+    assert COURSE.step(gain, usable=True, alone=alone, look_usd=look_usd) is step
+
+
+def test_an_answer_that_is_not_usable_is_not_looked_at() -> None:
+    assert COURSE.step(0.0, usable=False, look_usd=0.0) is Step.SECOND
+
+
+def test_a_reviewer_lets_a_cheap_model_start_that_alone_would_not_pay() -> None:
+    assert COURSE.starts_cheap(0.1, 0.8)
+    assert not COURSE.starts_cheap(0.1, 0.95)
+
+
 def outlook(cheap_right: float, knows: bool, cost: float, count: int = 1000) -> Outlook:
     """Two cheap models, right so often; the models' gains know the truth or nothing."""
     rng = np.random.default_rng(0)

@@ -1,12 +1,16 @@
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from tests.shared.policy.made import MODELS, Tasks, moves, share, tasks, taught
 
 from tierbus.policy.guard import LOSS_RATE, LOSS_START
 from tierbus.policy.learned import Learned, Rate
-from tierbus.policy.moves import Ask, Case, Seen, Take
+from tierbus.policy.moves import Ask, Case, Judge, Seen, Take
+from tierbus.policy.review import Reviewing
+from tierbus.replay.board import Board
+from tierbus.replay.play import Played, Reviewer, play, told
 
 
 def test_a_learned_policy_saves_most_of_the_money_and_holds_its_target() -> None:
@@ -150,6 +154,155 @@ def test_a_score_is_higher_where_the_strong_model_adds_more() -> None:
 
 def test_a_ladder_of_one_model_asks_it() -> None:
     assert Learned(("only",), {}, 0.01).next(Case("x", "any", None, "?"), ()) == Ask(0, "there is one model only")
+
+
+def test_a_reviewer_that_is_told_of_makes_it_cheaper_and_loses_nothing() -> None:
+    here = made_board(tasks(1000, 2))
+    alone = play(taught().fresh(), here)
+    for error in (0.0, 0.1, 0.2):
+        looked = looking(here, error, 0.05)
+
+        assert looked.looked.mean() > 0.05
+        assert looked.usd.sum() < alone.usd.sum()
+        assert looked.correct.mean() > alone.correct.mean() - 0.01
+
+
+@pytest.mark.parametrize(("error", "price"), [(0.5, 0.0), (0.1, 1.0)])
+def test_a_reviewer_that_knows_nothing_or_is_as_dear_as_the_strong_model_changes_no_move(
+    error: float, price: float
+) -> None:
+    here = made_board(tasks(300, 2))
+    alone, looked = play(taught().fresh(), here), looking(here, error, price)
+
+    assert not looked.looked.any()
+    assert looked.usd.tolist() == alone.usd.tolist()
+    assert looked.taken.tolist() == alone.taken.tolist()
+
+
+def test_a_free_reviewer_that_never_errs_leaves_nothing_wrong_that_the_strong_model_has_right() -> None:
+    here = made_board(tasks(1000, 2))
+
+    found = looking(here, 0.0, 0.0)
+
+    cheap = found.taken != here.strong
+    assert cheap.mean() > 0.5
+    assert found.correct[cheap & (found.looked > 0)].all()
+    assert found.correct.mean() >= here.correct[:, here.strong].mean()
+
+
+def test_a_look_that_only_buys_accuracy_is_paid_by_what_looks_have_saved() -> None:
+    policy = taught().reviewed_by(lambda _case, _seen: Reviewing(0.05, 0.0))
+    alone = taught().fresh()
+    rows = list(zip(*tasks(300, 2), strict=True))
+
+    def kind(which: Learned, row: tuple[Case, tuple[Seen, ...], tuple[bool, ...]]) -> type:
+        return type(which.next(row[0], row[1][:2]))
+
+    def looked(row: tuple[Case, tuple[Seen, ...], tuple[bool, ...]], said: bool) -> tuple[Seen, ...]:
+        return row[1][0]._replace(judged=said, judged_usd=0.05), row[1][1]
+
+    taken = [row for row in rows if kind(alone, row) is Take]
+    sent_up = next(row for row in rows if kind(alone, row) is Ask and kind(policy, row) is Judge)
+    assert not any(kind(policy, row) is Judge for row in taken)
+
+    for _ in range(5):
+        policy.learn(sent_up[0], looked(sent_up, said=True))
+    bought = [row for row in taken if kind(policy, row) is Judge]
+    assert bought
+
+    for _ in range(10):
+        policy.learn(bought[0][0], (*looked(bought[0], said=False), bought[0][1][2]))
+    assert kind(policy, bought[0]) is Take
+
+
+@pytest.mark.parametrize("price", [0.02, 0.1])
+@pytest.mark.parametrize("error", [0.0, 0.1, 0.3])
+def test_no_order_of_arrival_makes_a_class_dearer_for_its_reviewer(price: float, error: float) -> None:
+    for order in _orders(tasks(300, 12)):
+        here = made_board(order)
+        strong_usd = here.usd[:, here.strong].sum()
+
+        assert looking(here, error, price).usd.sum() <= play(taught().fresh(), here).usd.sum() + 0.01 * strong_usd
+
+
+def test_the_reviewers_word_decides() -> None:
+    policy, case = taught().fresh(), Case("one", "unknown", None, "Name a colour.")
+    red = _said(0, "red")
+
+    assert policy.next(case, (red._replace(judged=True),)) == Take(0, "the reviewer accepts it")
+    assert policy.next(case, (red._replace(judged=False), _said(1, "red"))) == Ask(2, "the reviewer rejects it")
+
+
+@pytest.mark.parametrize("broken", [{"truncated": True}, {"valid": False}, {"text": " ", "answer": None}])
+def test_an_answer_that_a_free_check_refuses_is_not_looked_at(broken: dict[str, object]) -> None:
+    policy = taught().reviewed_by(lambda _case, _seen: Reviewing(0.0, 0.0))
+
+    for case, answers, _ in zip(*tasks(60, 4), strict=True):
+        spoilt = tuple(one._replace(**broken) for one in answers[:2])  # type: ignore[arg-type]
+
+        assert not any(isinstance(move, Judge) for move in moves(policy, case, (*spoilt, answers[2])))
+
+
+def test_where_nobody_can_look_nothing_changes() -> None:
+    here = made_board(tasks(300, 2))
+
+    nobody = play(taught().reviewed_by(lambda _case, _seen: None), here)
+
+    assert nobody.taken.tolist() == play(taught().fresh(), here).taken.tolist()
+
+
+def test_what_was_prepared_changes_no_look() -> None:
+    here = made_board(tasks(200, 7))
+    ready = taught().fresh()
+    ready.prepare(here.cases, here.seens)
+
+    assert looking(here, 0.1, 0.05, ready).looked.tolist() == looking(here, 0.1, 0.05).looked.tolist()
+
+
+@pytest.mark.parametrize("dear", [1.0, 10.0], ids=["cheap", "dear"])
+@pytest.mark.parametrize(("error", "price"), [(0.0, 0.3), (0.3, 0.1), (1.0, 0.3)])
+def test_looks_count_towards_the_stop_loss_whatever_the_reviewer_really_does(
+    dear: float, error: float, price: float
+) -> None:
+    bound = 1 + LOSS_RATE + (LOSS_START + 0.6) / 300 + 0.005
+    for order in _orders(_priced(tasks(300, 5), dear)):
+        here = made_board(order)
+        told = taught().reviewed_by(lambda _case, _seen: Reviewing(price, 0.0))
+        luck = np.full(here.correct.shape, 0.5)
+        found = play(told, here, None, Reviewer(error, price), luck)
+
+        assert found.usd.sum() / here.usd[:, here.strong].sum() <= bound
+
+
+def test_a_look_that_the_stop_loss_forbids_is_not_asked_for() -> None:
+    policy = taught().reviewed_by(lambda _case, _seen: Reviewing(0.05, 0.0))
+    rows = zip(*tasks(300, 2)[:2], strict=True)
+    case, answers = next((case, row) for case, row in rows if isinstance(policy.next(case, row[:2]), Judge))
+
+    policy.learn(case, (answers[0]._replace(cost_usd=0.97), answers[2]._replace(cost_usd=1.0)))
+
+    assert policy.next(case, answers[:2]) == Ask(2, "likely wrong, with two answers seen")
+
+
+def test_what_a_look_cost_is_in_the_purse() -> None:
+    policy = taught().fresh()
+    case, answers = tasks(1, 2)[0][0], tasks(1, 2)[1][0]
+    for _ in range(20):
+        policy.learn(case, (answers[0]._replace(judged=True, judged_usd=2.0),))
+
+    assert policy.next(case, ()) == Ask(2, "the stop-loss: this class has cost more than the strong model alone")
+
+
+def made_board(played: Tasks) -> Board:
+    cases, seens, correct = played
+    return Board(MODELS, cases, seens, np.array(correct), np.array([[one.cost_usd for one in row] for row in seens]))
+
+
+def looking(here: Board, error: float, price: float, policy: Learned | None = None) -> Played:
+    """The policy played with a reviewer that it was told of."""
+    reviewer = Reviewer(error, price)
+    luck = np.random.default_rng(3).random(here.correct.shape)
+    return play(told(policy or taught(), here, reviewer), here, None, reviewer, luck)
 
 
 def _said(place: int, answer: str) -> Seen:

@@ -28,6 +28,21 @@ def test_a_policy_read_back_and_written_again_is_the_same_text() -> None:
     assert dump(parse(text, "here").policy, MADE) == text
 
 
+@pytest.mark.parametrize("error", [None, 0.2])
+def test_how_often_the_reviewer_errs_is_kept(error: float | None) -> None:
+    policy = taught().fresh()
+    policy.review_error = error
+
+    assert parse(dump(policy.taught({}, {}), MADE), "here").policy.fresh().review_error == error
+
+
+def test_a_file_from_before_reviewers_were_reckoned_with_asks_none() -> None:
+    body = json.loads(dump(taught(), MADE))
+    del body["review_error"]
+
+    assert parse(json.dumps(body), "here").policy.review_error is None
+
+
 def test_a_policy_for_other_models_is_refused_with_their_names(tmp_path: Path) -> None:
     save(tmp_path / "p.json", taught(), MADE)
 
@@ -49,6 +64,8 @@ def _without(body: dict[str, Any], *path: Any) -> None:
         (lambda body: body.update(models=["a", "a", "b"]), "not distinct"),
         (lambda body: body.update(models=["a", "b"]), "3 numbers where 2 belong"),
         (lambda body: body.update(target="one"), "'one' is no number"),
+        (lambda body: body.update(review_error=1.5), "review_error 1.5 is not between 0 and 1"),
+        (lambda body: body.update(review_error="often"), "'often' is no number"),
         (lambda body: _without(body, "classes", "sums", "stages", "prompt"), "KeyError"),
         (lambda body: _without(body, "classes", "sums", "stages", "prompt", "heads", "strong"), "no head 'strong'"),
         (

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
+from tests.shared.policy.made import MODELS, tasks, taught
 from tests.shared.replay.recorded import GEMINI, GPT4, MINI, MIXTRAL, SONNET, STRONG, WEAK, output, pair, real, row
 
 from tierbus.policy.moves import Ask, Case, Move, Policy, Seen, Take
 from tierbus.replay.baselines import Kind, Player, Router, baselines
 from tierbus.replay.board import Board
 from tierbus.replay.errors import Unplayable
-from tierbus.replay.evaluate import Rules
+from tierbus.replay.evaluate import Judge, Rules
+from tierbus.replay.learned import fitted
 from tierbus.replay.records import Row
 from tierbus.replay.report import Lesson, Report, Wish, report
+from tierbus.replay.seats import Fold
 
 QUICK = Rules(draws=200, orders=20, resplits=4, review_draws=5)
 
@@ -136,6 +140,51 @@ def test_a_reviewer_that_errs_more_costs_more_or_leaves_more_wrong() -> None:
     assert accuracies[0] == 1.0
     assert accuracies == sorted(accuracies, reverse=True)
     assert cheap.reviewed[0].cost_share == pytest.approx(0.1 + 0.1 + 1 / 3)
+
+
+def test_a_learned_policy_asks_the_reviewer_where_it_pays_and_is_never_worse_off_for_it() -> None:
+    cases, seens, correct = tasks(700, 1)
+    here = Board(MODELS, cases, seens, np.array(correct), np.array([[one.cost_usd for one in row] for row in seens]))
+    parts = [Fold(here, np.arange(len(here)))]
+    worth = taught().lessons["sums"].course
+    assert worth is not None
+
+    for price in (0.05, 0.1):
+        rules = replace(QUICK, review_price=price, orders=0)
+        line = Judge(here, parts, rules).line(
+            Player("learned", "", lambda _board: taught(), Kind.POLICY), resplit=False
+        )
+
+        assert line.asks_looks
+        assert [one.error for one in line.reviewed] == [0.0, 0.1, 0.2, 0.3]
+        looked = [one.looked for one in line.reviewed]
+        assert looked == sorted(looked, reverse=True)
+        assert looked[0] > 0.1
+        calls = worth.worth_usd / worth.costs_usd[-1]
+        alone = line.quality.cost_share.mean - calls * line.quality.accuracy
+        for one in line.reviewed:
+            assert one.cost_share <= line.quality.cost_share.mean + 0.005
+            assert one.cost_share - calls * one.accuracy <= alone + 0.01
+
+
+def test_on_real_answers_a_reviewer_never_makes_the_learned_policy_dearer_or_worse() -> None:
+    learned = Player("learned", "", lambda train: fitted(train, 0.01), Kind.POLICY)
+    wish = Wish((GEMINI, MINI, SONNET), (learned,), replace(QUICK, orders=0, review_price=0.05), single_best=False)
+
+    [line] = report(real("gsm"), wish, nothing).lines
+
+    assert line.reviewed[0].looked > 0.1
+    assert line.reviewed[0].accuracy > line.quality.accuracy + 0.003
+    for one in line.reviewed:
+        assert one.cost_share <= line.quality.cost_share.mean + 0.001
+        assert one.accuracy > line.quality.accuracy - 0.004
+
+
+def test_a_policy_that_knows_of_no_reviewer_has_all_it_takes_looked_at() -> None:
+    [always] = run(rows(), baselines((WEAK, STRONG), 0.01)[0], single_best=False).lines
+
+    assert not always.asks_looks
+    assert {one.looked for one in always.reviewed} == {1.0}
 
 
 def test_a_policy_that_scores_is_compared_with_length_and_category() -> None:

@@ -48,6 +48,9 @@ def tables(report: Report) -> Iterator[Figures]:
     reviewed = [line for line in report.lines if line.reviewed and line.policy != "always-strong"]
     if reviewed:
         yield _reviewed(reviewed, report)
+    asking = [line for line in reviewed if line.asks_looks]
+    if asking:
+        yield _looks(asking)
     if report.routes:
         yield _routes(report)
 
@@ -122,8 +125,9 @@ def _ordered(lines: list[Line]) -> Figures:
 def _reviewed(lines: list[Line], report: Report) -> Figures:
     names = tuple(f"errs {percent(one.error, 0)}" for one in lines[0].reviewed)
     about = (
-        f"Right, and cost. The reviewer sees every cheap answer that the policy takes, for {percent(report.rules.review_price, 0)} "
-        "of the strong call's price; it errs so often both ways, and what it rejects goes up a place."
+        f"Right, and cost. The reviewer looks at every cheap answer that the policy takes, for {percent(report.rules.review_price, 0)} "
+        "of the strong call's price; it errs so often both ways, and what it rejects goes up a place. A learned policy knows "
+        "price and error and asks for a look itself, only where that is expected to pay."
     )
     rows = tuple(
         Record(
@@ -133,6 +137,13 @@ def _reviewed(lines: list[Line], report: Report) -> Figures:
         for line in lines
     )
     return Figures("With a reviewer behind it", about, ("policy",), names, rows)
+
+
+def _looks(lines: list[Line]) -> Figures:
+    names = tuple(f"errs {percent(one.error, 0)}" for one in lines[0].reviewed)
+    about = "The share of tasks with an answer that a policy which decides itself had the reviewer look at."
+    rows = tuple(Record(line.kind, (line.policy, *(percent(one.looked) for one in line.reviewed))) for line in lines)
+    return Figures("Looks that it asked for", about, ("policy",), names, rows)
 
 
 def _routes(report: Report) -> Figures:

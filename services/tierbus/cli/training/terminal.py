@@ -24,6 +24,11 @@ def trained(policy: Learned, found: Sequence[Assessment], mistakes: Sequence[Mis
     for name in sorted(by_class.keys() - policy.lessons.keys()):
         yield f"{name}: not in the training tasks"
         yield from (f"  {line}" for line in _assessed(by_class[name], where))
+    if policy.review_error is not None:
+        yield (
+            f"a reviewer's verdict is taken to be wrong in {100 * policy.review_error:.1f} % of cases (--review-error);"
+            " the figures here are without one"
+        )
     for kind in sorted({mistake.kind for mistake in mistakes}):
         yield f"{kind}: {sum(mistake.kind == kind for mistake in mistakes)} {where}"
 
