@@ -6,7 +6,9 @@ and every head reads them for one question, such as "is the strong model's answe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp
+from itertools import repeat
+from math import copysign, exp
+from operator import mul
 
 Features = Mapping[str, float]
 
@@ -23,9 +25,9 @@ class Head:
     weights: tuple[float, ...]
     bias: float
 
-    def chance(self, values: tuple[float, ...]) -> float:
+    def chance(self, values: list[float]) -> float:
         """The chance between 0 and 1."""
-        total = self.bias + sum([weight * value for weight, value in zip(self.weights, values, strict=True)])
+        total = self.bias + sum(map(mul, self.weights, values))
         return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
 
 
@@ -42,22 +44,21 @@ class Stage:
     limit: float
     heads: Mapping[str, Head]
 
-    def chances(self, features: Features) -> dict[str, float]:
+    def standard(self, features: Features) -> list[float]:
+        """The features as deviations from what training saw, in standard deviations; one that is not there is 0."""
+        values = map(features.get, self.names, repeat(0.0))
+        return [(value - mean) / scale for value, mean, scale in zip(values, self.means, self.scales, strict=True)]
+
+    def chances(self, standard: list[float]) -> dict[str, float]:
         """Every head's chance."""
-        values = tuple([max(-REACH, min(REACH, value)) for value in self._standard(features)])
+        values = [value if -REACH < value < REACH else copysign(REACH, value) for value in standard]
         return {question: head.chance(values) for question, head in self.heads.items()}
 
-    def strange(self, features: Features) -> bool:
+    def strange(self, standard: list[float]) -> bool:
         """The features are far outside of what training saw: mean squared deviation above the limit."""
-        return strangeness(self._standard(features)) > self.limit
-
-    def _standard(self, features: Features) -> list[float]:
-        return [
-            (features.get(name, 0.0) - mean) / scale
-            for name, mean, scale in zip(self.names, self.means, self.scales, strict=True)
-        ]
+        return strangeness(standard) > self.limit
 
 
 def strangeness(standard: list[float]) -> float:
     """Mean squared deviation of standardised features, each cut at 10 standard deviations."""
-    return sum([min(_FAR, abs(value)) ** 2 for value in standard]) / (len(standard) or 1)
+    return sum([value * value if -_FAR < value < _FAR else _FAR * _FAR for value in standard]) / (len(standard) or 1)
