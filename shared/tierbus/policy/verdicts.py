@@ -6,12 +6,15 @@ only: how often a place's answers are accepted, and what they cost.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tierbus.contracts import NANO, Attempt, Outcome, Result, VerdictKind
+from tierbus.contracts import NANO, Attempt, Outcome, Result, StepReport, VerdictKind
+from tierbus.policy.assess import Mistake
 from tierbus.policy.learned import Rate
 
+REJECTED = "answer rejected"
+"""The kind of mistake that verdicts tell of: an answer was rejected and another model's accepted."""
 _ANSWERS = frozenset({Outcome.ANSWERED, Outcome.TRUNCATED, Outcome.INVALID, Outcome.REFUSED})
 
 
@@ -56,7 +59,7 @@ def tally(results: Iterable[Result], models: Sequence[str], after: float = 0.0) 
 def _count(counted: Tally, name: str, attempt: Attempt, models: Sequence[str]) -> None:
     if attempt.outcome not in _ANSWERS:
         return
-    place = next((at for at, model in enumerate(models) if model in (attempt.model, str(attempt.tier))), None)
+    place = _place(attempt, models)
     if place is None:
         counted.elsewhere += 1
         return
@@ -66,3 +69,32 @@ def _count(counted: Tally, name: str, attempt: Attempt, models: Sequence[str]) -
     spent = counted.spent_usd.setdefault(name, [0.0] * len(models))
     spent[place] += attempt.cost_nano_usd / NANO
     counted.rungs[f"{attempt.verdict.rung}: {'accepted' if accepted else 'rejected'}"] += 1
+
+
+def _place(attempt: Attempt, models: Sequence[str]) -> int | None:
+    return next((at for at, model in enumerate(models) if model in (attempt.model, str(attempt.tier))), None)
+
+
+def overruled(results: Iterable[Result], models: Sequence[str], after: float = 0.0) -> list[Mistake]:
+    """The tasks, step by step, whose first answer was rejected and another model's accepted.
+
+    Args:
+        results: finished tasks.
+        models: the ladder, as in `tally`.
+        after: results up to this time (Unix seconds) are left out.
+    """
+    new = (result for result in results if result.at > after)
+    return [found for result in new for step in result.steps for found in _overruled(result, step, models)]
+
+
+def _overruled(result: Result, step: StepReport, models: Sequence[str]) -> Iterator[Mistake]:
+    answered = [
+        attempt for attempt in step.attempts if attempt.outcome in _ANSWERS and _place(attempt, models) is not None
+    ]
+    accepted = next((attempt for attempt in answered if attempt.verdict.kind is VerdictKind.ACCEPT), None)
+    if accepted is None or accepted is answered[0]:
+        return
+    first = answered[0]
+    asked = tuple(attempt.model for attempt in answered)
+    why = f"{step.id}: rejected by {first.verdict.rung}"  # a verdict's reason may quote the answer
+    yield Mistake(result.task, result.task_class, REJECTED, first.model, asked, accepted.model, why, {})

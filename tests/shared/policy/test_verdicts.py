@@ -3,7 +3,7 @@ from tests.cli.records import MODELS, NOW, result, step
 
 from tierbus.contracts import GENERAL, Outcome, Tier
 from tierbus.policy.learned import Rate
-from tierbus.policy.verdicts import tally
+from tierbus.policy.verdicts import REJECTED, overruled, tally
 
 LADDER = tuple(MODELS.values())
 
@@ -40,3 +40,30 @@ def test_what_was_counted_before_is_not_counted_again() -> None:
 
     assert (found.results, found.until) == (1, NOW - 5)
     assert tally([old, new], LADDER, after=found.until).rates == {}
+
+
+def test_a_task_whose_first_answer_was_rejected_is_named_with_the_model_that_was_accepted() -> None:
+    results = [
+        result("bad", steps=[step(Tier.SMALL, Tier.MID, Tier.FRONTIER)]),
+        result("good", steps=[step(Tier.SMALL)]),
+    ]
+    [found] = overruled(results, LADDER)
+
+    assert (found.id, found.task_class, found.kind) == ("bad", GENERAL, REJECTED)
+    assert (found.chose, found.asked, found.right_choice) == (LADDER[0], LADDER, LADDER[2])
+    assert found.why == "answer: rejected by checks"
+
+
+def test_where_no_answer_was_accepted_nothing_better_is_known() -> None:
+    assert overruled([result(steps=[step(Tier.SMALL, Tier.FRONTIER, accepted=False)])], LADDER) == []
+
+
+def test_a_provider_that_was_away_is_no_wrong_answer() -> None:
+    assert overruled([result(steps=[step(Tier.SMALL, Tier.FRONTIER, outcome=Outcome.UNAVAILABLE)])], LADDER) == []
+
+
+def test_mistakes_that_were_told_before_are_not_told_again() -> None:
+    told = result("a", steps=[step(Tier.SMALL, Tier.MID)], at=NOW - 9)
+
+    assert len(overruled([told], LADDER, after=NOW - 10)) == 1
+    assert overruled([told], LADDER, after=NOW - 9) == []
