@@ -114,7 +114,7 @@ def _calibration(policy: Learned, name: str, rows: list[_Row]) -> float | None:
     place = lesson.course.first if lesson.course is not None else 0
     stage = lesson.stages[stage_name((place,))]
     pairs = sorted(
-        (stage.chances(stage.standard(read(one.case, (answers[place],))))[str(place)], float(right[place]))
+        (stage.chances(read(one.case, (answers[place],)))[str(place)], float(right[place]))
         for one, answers, right in rows
     )
     width = max(1, len(pairs) // _BINS)

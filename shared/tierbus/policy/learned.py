@@ -213,12 +213,11 @@ class Learned:
         stage = lesson.stages.get(stage_name([one.place for one in seen])) if lesson is not None else None
         if lesson is None or stage is None:
             return None
-        standard = stage.standard(self._read(case, seen))
-        chances = stage.chances(standard)
+        chances, strange = stage.judged(self._read(case, seen))
         places = [one.place for one in seen if usable(one)] or [one.place for one in seen] or [first]
         best = max(places, key=lambda place: chances[str(place)])
         other = case.group is not None and bool(lesson.groups) and case.group not in lesson.groups
-        return Gain(best, chances[STRONG] - chances[str(best)], other or stage.strange(standard))
+        return Gain(best, chances[STRONG] - chances[str(best)], other or strange)
 
     def _taught(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> Move:
         if not seen:

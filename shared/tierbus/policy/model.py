@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from math import copysign, exp
 from operator import mul
+from typing import NamedTuple
 
 Features = Mapping[str, float]
 
@@ -44,19 +45,36 @@ class Stage:
     limit: float
     heads: Mapping[str, Head]
 
-    def standard(self, features: Features) -> list[float]:
-        """The features as deviations from what training saw, in standard deviations; one that is not there is 0."""
+    def chances(self, features: Features) -> dict[str, float]:
+        """Every head's chance."""
+        return self.judged(features).chances
+
+    def judged(self, features: Features) -> "Judged":
+        """All that this stage says of these features."""
+        standard = self._standard(features)
+        values = self._within(standard)
+        chances = {question: head.chance(values) for question, head in self.heads.items()}
+        return Judged(chances, strangeness(standard) > self.limit)
+
+    @staticmethod
+    def _within(standard: list[float]) -> list[float]:
+        return [value if -REACH < value < REACH else copysign(REACH, value) for value in standard]
+
+    def _standard(self, features: Features) -> list[float]:
         values = map(features.get, self.names, repeat(0.0))
         return [(value - mean) / scale for value, mean, scale in zip(values, self.means, self.scales, strict=True)]
 
-    def chances(self, standard: list[float]) -> dict[str, float]:
-        """Every head's chance."""
-        values = [value if -REACH < value < REACH else copysign(REACH, value) for value in standard]
-        return {question: head.chance(values) for question, head in self.heads.items()}
 
-    def strange(self, standard: list[float]) -> bool:
-        """The features are far outside of what training saw: mean squared deviation above the limit."""
-        return strangeness(standard) > self.limit
+class Judged(NamedTuple):
+    """What a stage says.
+
+    Args:
+        chances: that the answer is right, by question.
+        strange: the features are far outside of what training saw: mean squared deviation above the limit.
+    """
+
+    chances: dict[str, float]
+    strange: bool
 
 
 def strangeness(standard: list[float]) -> float:
