@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -35,13 +35,13 @@ class Made:
         trained_at: Unix seconds.
         fingerprint: SHA-256 of the training data.
         rows: labelled tasks in it.
-        ledger_until: up to when (Unix seconds) the ledger's verdicts are counted in it.
+        ledger_until: up to when (Unix seconds) the ledger's verdicts are counted in it, by tenant; under `*` for all others.
     """
 
     trained_at: float
     fingerprint: str
     rows: int
-    ledger_until: float = 0.0
+    ledger_until: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,14 @@ def _stored(body: dict[str, Any]) -> Stored:
     if not models or len(set(models)) < len(models):
         raise ValueError(f"models {models!r} are none or not distinct")
     lessons = {_text(name): _lesson(lesson, len(models)) for name, lesson in body["classes"].items()}
-    return Stored(Learned(models, lessons, _number(body["target"])), Made(**body["made"]))
+    return Stored(Learned(models, lessons, _number(body["target"])), _made(body["made"]))
+
+
+def _made(body: Mapping[str, Any]) -> Made:
+    told = body["ledger_until"]
+    by_tenant = told if isinstance(told, dict) else {"*": told}  # one time for all tenants, as it was written at first
+    until = {_text(tenant): _number(at) for tenant, at in by_tenant.items()}
+    return Made(_number(body["trained_at"]), _text(body["fingerprint"]), int(body["rows"]), until)
 
 
 def _lesson(body: Mapping[str, Any], places: int) -> Lesson:

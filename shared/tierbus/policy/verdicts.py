@@ -6,13 +6,15 @@ only: how often a place's answers are accepted, and what they cost.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from tierbus.contracts import NANO, Attempt, Outcome, Result, StepReport, VerdictKind
 from tierbus.policy.assess import Mistake
 from tierbus.policy.learned import Rate
 
+_NEVER: Mapping[str, float] = MappingProxyType({})
 REJECTED = "answer rejected"
 """The kind of mistake that verdicts tell of: an answer was rejected and another model's accepted."""
 _ANSWERS = frozenset({Outcome.ANSWERED, Outcome.TRUNCATED, Outcome.INVALID, Outcome.REFUSED})
@@ -20,14 +22,17 @@ _ANSWERS = frozenset({Outcome.ANSWERED, Outcome.TRUNCATED, Outcome.INVALID, Outc
 
 @dataclass
 class Tally:
-    """What was counted: rates and dollars by class and place, verdicts by rung, attempts whose model is on no place."""
+    """What was counted: rates and dollars by class and place, verdicts by rung, attempts whose model is on no place.
+
+    `until` is up to when (Unix seconds) results are counted now, by tenant.
+    """
 
     rates: dict[str, list[Rate]] = field(default_factory=dict)
     spent_usd: dict[str, list[float]] = field(default_factory=dict)
     rungs: Counter[str] = field(default_factory=Counter)
     elsewhere: int = 0
     results: int = 0
-    until: float = 0.0
+    until: dict[str, float] = field(default_factory=dict)
 
     def costs_usd(self, task_class: str) -> tuple[float, ...]:
         """Mean dollars of an attempt by place; 0 where there was none."""
@@ -35,25 +40,27 @@ class Tally:
         return tuple(usd / (rate.accepted + rate.rejected) if rate.known else 0.0 for usd, rate in pairs)
 
 
-def tally(results: Iterable[Result], models: Sequence[str], after: float = 0.0) -> Tally:
+def tally(results: Iterable[Result], models: Sequence[str], after: Mapping[str, float] = _NEVER) -> Tally:
     """Count the attempts of finished tasks.
 
     Args:
         results: finished tasks.
         models: the ladder; a name may be a model's or a tier's.
-        after: results up to this time (Unix seconds) were counted before and are left out.
+        after: results of a tenant (`*`: of all others) up to this time (Unix seconds) were counted before and are left out.
     """
-    counted = Tally(until=after)
-    for result in results:
-        if result.at <= after:
-            continue
+    counted = Tally(until=dict(after))
+    for result in _new(results, after):
         counted.results += 1
-        counted.until = max(counted.until, result.at)
+        counted.until[result.tenant] = max(counted.until.get(result.tenant, 0.0), result.at)
         name = result.task_class
         for step in result.steps:
             for attempt in step.attempts:
                 _count(counted, name, attempt, models)
     return counted
+
+
+def _new(results: Iterable[Result], after: Mapping[str, float]) -> Iterator[Result]:
+    return (result for result in results if result.at > after.get(result.tenant, after.get("*", 0.0)))
 
 
 def _count(counted: Tally, name: str, attempt: Attempt, models: Sequence[str]) -> None:
@@ -75,16 +82,17 @@ def _place(attempt: Attempt, models: Sequence[str]) -> int | None:
     return next((at for at, model in enumerate(models) if model in (attempt.model, str(attempt.tier))), None)
 
 
-def overruled(results: Iterable[Result], models: Sequence[str], after: float = 0.0) -> list[Mistake]:
+def overruled(results: Iterable[Result], models: Sequence[str], after: Mapping[str, float] = _NEVER) -> list[Mistake]:
     """The tasks, step by step, whose first answer was rejected and another model's accepted.
 
     Args:
         results: finished tasks.
         models: the ladder, as in `tally`.
-        after: results up to this time (Unix seconds) are left out.
+        after: as in `tally`.
     """
-    new = (result for result in results if result.at > after)
-    return [found for result in new for step in result.steps for found in _overruled(result, step, models)]
+    return [
+        found for result in _new(results, after) for step in result.steps for found in _overruled(result, step, models)
+    ]
 
 
 def _overruled(result: Result, step: StepReport, models: Sequence[str]) -> Iterator[Mistake]:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def test_a_policy_read_back_and_written_again_is_the_same_text() -> None:
     text = dump(taught().taught({"poems": [Rate(1, 2)] * 3}, {"poems": [0.1, 0.2, 0.3]}), MADE)
 
     assert dump(parse(text, "here").policy, MADE) == text
+
+
+def test_what_was_counted_of_the_ledger_is_kept_by_tenant(tmp_path: Path) -> None:
+    made = replace(MADE, ledger_until={"acme": 5.0})
+    save(tmp_path / "p.json", taught(), made)
+    body = json.loads((tmp_path / "p.json").read_text())
+    body["made"]["ledger_until"] = 7.0
+
+    assert stored(tmp_path / "p.json").made == made
+    assert parse(json.dumps(body), "an older file").made.ledger_until == {"*": 7.0}
 
 
 def test_a_policy_for_other_models_is_refused_with_their_names(tmp_path: Path) -> None:

@@ -36,9 +36,9 @@ def test_attempts_of_models_that_are_not_on_the_ladder_are_counted_apart() -> No
 
 def test_what_was_counted_before_is_not_counted_again() -> None:
     old, new = result("a", steps=[step(Tier.SMALL)], at=NOW - 9), result("b", steps=[step(Tier.SMALL)], at=NOW - 5)
-    found = tally([old, new], LADDER, after=NOW - 9)
+    found = tally([old, new], LADDER, after={"acme": NOW - 9})
 
-    assert (found.results, found.until) == (1, NOW - 5)
+    assert (found.results, found.until) == (1, {"acme": NOW - 5})
     assert tally([old, new], LADDER, after=found.until).rates == {}
 
 
@@ -65,5 +65,15 @@ def test_a_provider_that_was_away_is_no_wrong_answer() -> None:
 def test_mistakes_that_were_told_before_are_not_told_again() -> None:
     told = result("a", steps=[step(Tier.SMALL, Tier.MID)], at=NOW - 9)
 
-    assert len(overruled([told], LADDER, after=NOW - 10)) == 1
-    assert overruled([told], LADDER, after=NOW - 9) == []
+    assert len(overruled([told], LADDER, after={"acme": NOW - 10})) == 1
+    assert overruled([told], LADDER, after={"acme": NOW - 9}) == []
+
+
+def test_what_one_tenant_had_counted_says_nothing_of_anothers_tasks() -> None:
+    mine, theirs = (result("a", tenant=name, steps=[step(Tier.SMALL)], at=NOW - 9) for name in ("mine", "theirs"))
+    first = tally([mine], LADDER)
+    second = tally([mine, theirs], LADDER, after=first.until)
+
+    assert (first.until, second.results) == ({"mine": NOW - 9}, 1)
+    assert second.until == {"mine": NOW - 9, "theirs": NOW - 9}
+    assert tally([mine, theirs], LADDER, after={"*": NOW - 9}).results == 0
