@@ -38,6 +38,9 @@ MARGIN = 0.01
 BOUND = 1.02
 TRAIN = 0.6
 TIMED = 200
+ROWS = 10_000
+MOST_S = 30
+"""Seconds that fitting on so many rows, with the texts of all answers, may take."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ LADDERS = (
     Ladder("function-calls", ("claude-3-haiku-20240307", "claude-3-sonnet-20240229", "claude-3-opus-20240229"), 30, 18),
     Ladder("function-calls", ("gpt-3.5-turbo-0125", MINI, "gpt-4-0613"), 15, 8),
 )
+MIXED = (LADDERS[0], LADDERS[4], LADDERS[8])
+"""What `training` fits on: a ladder of each set."""
 ROUTERS = (("gsm8k-pair", 0.60, 0.64, 0.70, 0.74), ("mmlu-pair", 0.69, 0.72, None, None))
 
 
@@ -220,6 +225,32 @@ def routers() -> list[str]:
     return missed
 
 
+def training(sets: dict[str, list[Row]]) -> list[str]:
+    """How long fitting on many rows takes. Rows come several times, each time with texts of their own: nothing is kept of them."""
+    cases: list[Case] = []
+    seens: list[tuple[Seen, ...]] = []
+    correct: list[Sequence[bool]] = []
+    boards = [board(sets[one.data], one.models) for one in MIXED]
+    for serial in range(ROWS):
+        on = boards[serial % len(boards)]
+        at = serial // len(boards) % len(on)
+        mark = f" {serial}"
+        cases.append(on.cases[at]._replace(id=f"{on.cases[at].id}{mark}", prompt=on.cases[at].prompt + mark))
+        seens.append(tuple(one._replace(text=one.text + mark) for one in on.seens[at]))
+        correct.append(on.correct[at].tolist())
+    began, began_cpu = time.perf_counter(), time.process_time()
+    fit(cases, seens, correct)
+    took, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    chars = sum(len(one.text) for row in seens for one in row) / 1e6
+    names = ", ".join(one.data for one in MIXED)
+    print(
+        f"{len(cases):,} rows of {names} with {chars:.1f} million characters of answers: {took:.1f} s, {cpu:.1f} s of",
+        end=" ",
+    )
+    print(f"processor time (limit {MOST_S} s: {'reached' if took < MOST_S else 'NOT reached'})", flush=True)
+    return [] if took < MOST_S else [f"fitting on {len(cases):,} rows: {took:.1f} s is above {MOST_S} s"]
+
+
 def main(quick: bool) -> int:
     """Print the table; 1 where a must is missed, 2 where the data is absent."""
     if not DATA.is_dir():
@@ -248,6 +279,8 @@ def main(quick: bool) -> int:
     missed += elsewhere(sets, size, Reader())
     print("\nRouteLLM's protocol, test split")
     missed += routers()
+    print("\nfitting on many rows")
+    missed += training(sets)
     print(f"\n{len(missed)} musts missed, {time.perf_counter() - began:.0f} s")
     for line in missed:
         print(f"  {line}")

@@ -77,6 +77,7 @@ def test_it_learns_keeps_a_version_and_tells_what_it_got_wrong(data: Path, tmp_p
         (("--rollback", "x"), "one version number", 2),
         (("--list",), "there is no policy in", 6),
         (("DATA", *LADDER, "--report", "/nowhere/x.jsonl"), "there is no folder", 2),
+        (("--from-ledger", "--report", "/nowhere/x.jsonl"), "there is no folder", 2),
     ],
 )
 def test_wrong_use_is_told_in_one_line(
@@ -94,9 +95,12 @@ def test_it_learns_on_from_the_ledgers_verdicts(monkeypatch: pytest.MonkeyPatch,
         return [result(str(at), steps=[step(Tier.SMALL, Tier.MID)]) for at in range(30)]
 
     monkeypatch.setattr(command, "_results", results)
-    done = train("--from-ledger", "--out", tmp_path)
+    done = train("--from-ledger", "--out", tmp_path, "--report", tmp_path / "wrong.jsonl")
 
     assert done.exit_code == 0, done.output
+    assert "answer rejected, another model's accepted: 30" in done.stdout
+    wrong = [json.loads(line) for line in (tmp_path / "wrong.jsonl").read_text().splitlines()]
+    assert [one["id"] for one in wrong] == [str(at) for at in range(30)]
     assert "these labels are the reviewer's, not truth" in done.stdout
     assert "checks: rejected: 30" in done.stdout
     assert "small 0 of 30" in done.stdout

@@ -321,6 +321,14 @@ def test_a_ladder_that_does_not_fit_the_tiers_is_refused(models: tuple[str, ...]
         Advisor.of(TwoAgree(models=models), load("default"))
 
 
+def test_a_ladder_may_name_tiers_as_a_policy_does_that_was_begun_from_the_ledger() -> None:
+    advisor = Advisor.of(TwoAgree(models=tuple(Tier)), load("default"))
+    by_model = Advisor.of(TwoAgree(models=(FIRST, SECOND, STRONG)), load("default"))
+
+    assert advisor.tiers == tuple(Tier)
+    assert 0 < advisor.window <= by_model.window
+
+
 def _judged(attempt: StepExecuted, found: Review) -> Judged:
     return Judged(
         attempt.step, attempt.attempt, attempt.tier, attempt.model, attempt.outcome, attempt.output, found.verdict, (), 0.0

@@ -19,7 +19,7 @@ from tierbus.policy.assess import Mistake, assess
 from tierbus.policy.learned import Learned
 from tierbus.policy.looks import ASSUMED_ERROR
 from tierbus.policy.store import Made, add, fingerprint, names, roll_back, stored, versions
-from tierbus.policy.verdicts import Tally, tally
+from tierbus.policy.verdicts import Tally, overruled, tally
 from tierbus.replay.errors import INSTALL, Unplayable
 from tierbus.replay.records import Row, read
 from tierbus.settings import Settings
@@ -61,13 +61,16 @@ def train(
     if sum((bool(given) and not rollback, ledger, listed, rollback)) != 1:
         fail("name files of recorded answers, or one of --from-ledger, --list and --rollback", Exit.USAGE)
 
+    if report is not None and not report.parent.is_dir():
+        fail(f"--report {str(report)!r} cannot be written: there is no folder {str(report.parent)!r}", Exit.USAGE)
+
     def work() -> None:
         if listed:
             _list(to)
         elif rollback:
             out.print(f"in use: {roll_back(to, _number(given))}", markup=False)
         elif ledger:
-            _from_ledger(to, tenant, review_error)
+            _from_ledger(to, tenant, review_error, report)
         else:
             wish = _Wish(_ladder(cheap, strong), target / 100, review_error, every, report)
             _from_files([Path(name) for name in given], to, wish)
@@ -118,8 +121,6 @@ def _from_files(paths: list[Path], folder: Path, wish: _Wish) -> None:
     from tierbus.replay.board import board
 
     report, models = wish.report, wish.models
-    if report is not None and not report.parent.is_dir():
-        fail(f"--report {str(report)!r} cannot be written: there is no folder {str(report.parent)!r}", Exit.USAGE)
     rows = [row for path in paths for row in read(path)]
     lesson, exam = _halves(rows, wish.every)
     known = board(lesson, models)
@@ -162,7 +163,7 @@ def _write(path: Path, mistakes: list[Mistake]) -> None:
         fail(f"--report {str(path)!r} cannot be written: {error.strerror}", Exit.USAGE)
 
 
-def _from_ledger(folder: Path, tenant: str, review_error: float | None) -> None:
+def _from_ledger(folder: Path, tenant: str, review_error: float | None, report: Path | None) -> None:
     """Count what reviewers said since the last time; the policy in use, or a new one over the tiers, learns on.
 
     The reviewer's error stays as it was unless it is given.
@@ -172,14 +173,18 @@ def _from_ledger(folder: Path, tenant: str, review_error: float | None) -> None:
         policy, made = before.policy, before.made
     else:
         policy, made = Learned(tuple(Tier), {}, 0.01), Made(0.0, "", 0)
-    found = tally(run(_results(tenant)), policy.models, made.ledger_until)
+    results = run(_results(tenant))
+    found = tally(results, policy.models, made.ledger_until)
     if not found.rates:
         _nothing(found)
     again = policy.taught(found.rates, {name: found.costs_usd(name) for name in found.rates})
     again.review_error = policy.review_error if review_error is None else review_error
     path = add(folder, again, Made(time.time(), made.fingerprint, made.rows, found.until))
-    for line in counted(found, again):
+    mistakes = overruled(results, policy.models, made.ledger_until)
+    for line in counted(found, again, mistakes):
         out.print(line, markup=False, soft_wrap=True)
+    if report is not None:
+        _write(report, mistakes)
     out.print(f"in use: {path}", markup=False, soft_wrap=True)
 
 

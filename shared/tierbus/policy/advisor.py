@@ -35,13 +35,15 @@ class Advisor:
 
     @classmethod
     def of(cls, policy: Served, catalog: Catalog) -> "Advisor":
-        """The policy on these tiers.
+        """The policy on these tiers; a place may have a tier's name, as in a policy that was begun from the ledger.
 
         Raises:
             Misconfigured: a model of its ladder is on no tier, or the ladder goes down the tiers.
         """
         by_model = {spec.id: tier for tier, specs in catalog.tiers.items() for spec in specs}
-        specs = [spec for tier in catalog.tiers.values() for spec in tier if spec.id in policy.models]
+        by_model |= {str(tier): tier for tier in catalog.tiers}
+        named = set(policy.models)
+        specs = [spec for tier, listed in catalog.tiers.items() for spec in listed if named & {spec.id, str(tier)}]
         missing = [model for model in policy.models if model not in by_model]
         if missing:
             raise Misconfigured(
@@ -51,8 +53,8 @@ class Advisor:
         tiers = tuple(by_model[model] for model in policy.models)
         order = list(Tier)
         if list(tiers) != sorted(tiers, key=order.index) or tiers[0] is tiers[-1]:
-            named = ", ".join(f"{model} ({tier})" for model, tier in zip(policy.models, tiers, strict=True))
-            raise Misconfigured(f"the policy's ladder must climb the tiers of {catalog.name!r}: {named}")
+            ladder = ", ".join(f"{model} ({tier})" for model, tier in zip(policy.models, tiers, strict=True))
+            raise Misconfigured(f"the policy's ladder must climb the tiers of {catalog.name!r}: {ladder}")
         return cls(policy, tiers, min(spec.context_window - spec.max_output for spec in specs))
 
     @property

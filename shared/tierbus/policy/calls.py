@@ -27,7 +27,9 @@ _SHAPES: dict[str, tuple[type, ...]] = {
     "dict": (dict,),
     "object": (dict,),
 }
-_OFFER = re.compile(r'(?:\[\s*)?\{\s*"name"\s*:')
+_OFFER = re.compile(r'(?:\[\s*\{|\{)\s*"name"\s*:')
+_MISSES = 20
+"""Places of a prompt that look like functions and are none; after so many the rest is not read."""
 _OPENING = re.compile(r"^\s*(?:```\w*)?\s*\[?\s*[A-Za-z_][\w.]*\s*\(")
 _KEPT = 128
 """Texts whose calls are kept: a task is looked at several times in a row."""
@@ -75,13 +77,16 @@ class Fit(NamedTuple):
 def offers(prompt: str) -> dict[str, Offer]:
     """The functions that a prompt lists as JSON, by name; none where it lists none."""
     found: dict[str, Offer] = {}
+    if '"name"' not in prompt:
+        return found
     decoder = json.JSONDecoder()
-    at = 0
-    while (begin := _OFFER.search(prompt, at)) is not None:
+    at = misses = 0
+    while misses < _MISSES and (begin := _OFFER.search(prompt, at)) is not None:
         try:
             listed, at = decoder.raw_decode(prompt, begin.start())
         except (ValueError, RecursionError):
             at = begin.end()
+            misses += 1
             continue
         for one in listed if isinstance(listed, list) else [listed]:
             if (offer := _offer(one)) is not None:

@@ -6,7 +6,9 @@ and every head reads them for one question, such as "is the strong model's answe
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import exp
+from itertools import repeat
+from math import copysign, exp
+from operator import mul
 from typing import NamedTuple
 
 Features = Mapping[str, float]
@@ -26,13 +28,13 @@ class Head:
     weights: tuple[float, ...]
     bias: float
 
-    def sum(self, values: tuple[float, ...]) -> float:
+    def total(self, values: list[float]) -> float:
         """The weighted sum."""
-        return self.bias + sum([weight * value for weight, value in zip(self.weights, values, strict=True)])
+        return self.bias + float(sum(map(mul, self.weights, values)))
 
-    def chance(self, values: tuple[float, ...]) -> float:
+    def chance(self, values: list[float]) -> float:
         """The sum as a chance between 0 and 1."""
-        return 1 / (1 + exp(-max(-30.0, min(30.0, self.sum(values)))))
+        return 1 / (1 + exp(-max(-30.0, min(30.0, self.total(values)))))
 
 
 @dataclass(frozen=True)
@@ -52,26 +54,23 @@ class Stage:
 
     def chances(self, features: Features) -> dict[str, float]:
         """Every head's chance."""
-        values = self._within(self._standard(features))
-        return {question: head.chance(values) for question, head in self.heads.items()}
+        return self.judged(features).chances
 
     def judged(self, features: Features) -> "Judged":
         """All that this stage says of these features."""
         standard = self._standard(features)
         values = self._within(standard)
         chances = {question: head.chance(values) for question, head in self.heads.items()}
-        added = {place: head.sum(values) for place, head in self.gains.items()}
+        added = {place: head.total(values) for place, head in self.gains.items()}
         return Judged(chances, added, strangeness(standard) > self.limit)
 
     @staticmethod
-    def _within(standard: list[float]) -> tuple[float, ...]:
-        return tuple([max(-REACH, min(REACH, value)) for value in standard])
+    def _within(standard: list[float]) -> list[float]:
+        return [value if -REACH < value < REACH else copysign(REACH, value) for value in standard]
 
     def _standard(self, features: Features) -> list[float]:
-        return [
-            (features.get(name, 0.0) - mean) / scale
-            for name, mean, scale in zip(self.names, self.means, self.scales, strict=True)
-        ]
+        values = map(features.get, self.names, repeat(0.0))
+        return [(value - mean) / scale for value, mean, scale in zip(values, self.means, self.scales, strict=True)]
 
 
 class Judged(NamedTuple):
@@ -97,4 +96,4 @@ class Judged(NamedTuple):
 
 def strangeness(standard: list[float]) -> float:
     """Mean squared deviation of standardised features, each cut at 10 standard deviations."""
-    return sum([min(_FAR, abs(value)) ** 2 for value in standard]) / (len(standard) or 1)
+    return sum([value * value if -_FAR < value < _FAR else _FAR * _FAR for value in standard]) / (len(standard) or 1)

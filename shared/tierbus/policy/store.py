@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -35,13 +35,13 @@ class Made:
         trained_at: Unix seconds.
         fingerprint: SHA-256 of the training data.
         rows: labelled tasks in it.
-        ledger_until: up to when (Unix seconds) the ledger's verdicts are counted in it.
+        ledger_until: up to when (Unix seconds) the ledger's verdicts are counted in it, by tenant; under `*` for all others.
     """
 
     trained_at: float
     fingerprint: str
     rows: int
-    ledger_until: float = 0.0
+    ledger_until: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,17 @@ def _stored(body: dict[str, Any]) -> Stored:
     if not models or len(set(models)) < len(models):
         raise ValueError(f"models {models!r} are none or not distinct")
     lessons = {_text(name): _lesson(lesson, len(models)) for name, lesson in body["classes"].items()}
-    policy = Learned(models, lessons, _number(body["target"]), review_error=_error(body.get("review_error")))
-    return Stored(policy, Made(**body["made"]))
+    policy = Learned(models, lessons, _number(body["target"]), review_error=_error(body["review_error"]))
+    return Stored(policy, _made(body["made"]))
+
+
+def _made(body: Mapping[str, Any]) -> Made:
+    until = {_text(tenant): _number(at) for tenant, at in body["ledger_until"].items()}
+    return Made(_number(body["trained_at"]), _text(body["fingerprint"]), int(body["rows"]), until)
 
 
 def _error(value: Any) -> float | None:
-    """A reviewer's chance of error; files from before it was one of their fields have none."""
+    """A reviewer's chance of error; None where nobody is to look."""
     if value is None:
         return None
     error = _number(value)

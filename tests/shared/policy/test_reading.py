@@ -1,3 +1,5 @@
+from math import log1p
+
 import pytest
 
 from tierbus.policy import calls
@@ -90,6 +92,9 @@ def test_nothing_of_an_answer_is_run() -> None:
         ("10 / 3 = 3.33", (1, 0)),
         ("5 / 0 = 0", (0, 0)),
         ("20 % 3 = 2", (0, 0)),
+        ("a cost of  ( 2  +  3 )  *  4  is $ 20", (1, 0)),
+        ("f(2 + 3) = 5", (0, 0)),
+        ("1 2 + 3 = 5", (1, 0)),
         ("nothing", (0, 0)),
     ],
 )
@@ -99,6 +104,7 @@ def test_sums_in_a_text_are_checked(text: str, found: tuple[int, int]) -> None:
 
 def test_numbers_are_read_without_their_separators() -> None:
     assert numbers("from 1,234.5 to -7, not x2") == [1234.5, -7.0]
+    assert numbers("5-3 is 2, -.5 is not, --4 is; - no") == [5.0, 3.0, 2.0, -4.0]
 
 
 @pytest.mark.parametrize(("one", "other"), [("$1,000", "1000.0 dollars"), (" Red", "red"), ("'ab'", '"ab"')])
@@ -144,3 +150,55 @@ def test_any_text_can_be_read_and_gives_finite_numbers(text: str) -> None:
     features = read(Case("a", "c", None, text), (seen(text), seen(text[::-1], place=1)))
 
     assert all(abs(value) < 1e6 for value in features.values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1   +   2   +   3   +   4   +   5   +   6   +   7   ",
+        "return " + "[:" * 3000,
+        "\n" * 8000,
+        "1" + " " * 8000,
+        "((((" * 2000,
+        '{"name":' * 40_000,
+    ],
+    ids=["wide sum", "open brackets", "lines", "gap", "signs", "functions"],
+)
+def test_a_text_made_to_be_slow_is_read_like_any_other(text: str) -> None:
+    """Each of these once took from seconds to hours; a limit of time would fail on a busy machine only."""
+    features = read(Case("a", "c", None, text), (seen(text), seen(text + "x", place=1)))
+
+    assert all(abs(value) < 1e6 for value in features.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("1. a\n2) b\n - c\n*d", 3),
+        ('{"reasoning": "1. a\\n2. b\\n\\n- c"}', 2),
+        ("a\n\n\n  3. b", 1),
+        ("-\n- b", 2),
+        ("-\\n- b", 1),
+        ("a 1. b", 0),
+    ],
+)
+def test_steps_of_a_list_are_counted_in_text_and_in_json(text: str, steps: int) -> None:
+    features = read(Case("a", "c", None, "p"), (seen(text),))
+
+    assert features["a0.steps"] == pytest.approx(log1p(steps))
+
+
+def test_what_code_has_is_counted_by_whole_words() -> None:
+    code = "def f(x):\n    for fork in x[1:2]:\n        if x: return iffy\n    elif_ = while_ = [3]\n    else: pass"
+    features = read(Case("a", "c", None, code), ())
+
+    assert features["code.loops"] == pytest.approx(log1p(1))
+    assert features["code.branches"] == pytest.approx(log1p(2))
+    assert features["code.slices"] == pytest.approx(log1p(1))
+
+
+def test_capitals_and_marks_are_counted_beyond_ascii() -> None:
+    features = read(Case("a", "c", None, "AbÉé “x”, ٣!"), ())
+
+    assert features["prompt.capitals"] == pytest.approx(2 / 12)
+    assert features["prompt.marks"] == pytest.approx(4 / 12)

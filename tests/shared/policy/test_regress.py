@@ -36,7 +36,7 @@ def test_a_question_with_one_answer_only_is_answered_by_its_share() -> None:
     head, chances = chance(table(98, 3), np.ones(98, bool))
 
     assert head.weights == (0.0, 0.0, 0.0)
-    assert head.chance((0.0, 0.0, 0.0)) == pytest.approx(0.99)
+    assert head.chance([0.0, 0.0, 0.0]) == pytest.approx(0.99)
     assert chances == pytest.approx(np.full(98, 0.99))
 
 

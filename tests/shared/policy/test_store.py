@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ def test_how_often_the_reviewer_errs_is_kept(error: float | None) -> None:
     assert parse(dump(policy.taught({}, {}), MADE), "here").policy.fresh().review_error == error
 
 
-def test_a_file_from_before_reviewers_were_reckoned_with_asks_none() -> None:
-    body = json.loads(dump(taught(), MADE))
-    del body["review_error"]
+def test_what_was_counted_of_the_ledger_is_kept_by_tenant(tmp_path: Path) -> None:
+    made = replace(MADE, ledger_until={"acme": 5.0})
+    save(tmp_path / "p.json", taught(), made)
 
-    assert parse(json.dumps(body), "here").policy.review_error is None
+    assert stored(tmp_path / "p.json").made == made
 
 
 def test_a_policy_for_other_models_is_refused_with_their_names(tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def _assessed(one: Assessment, where: str) -> Iterator[str]:
         yield f"{where}: a first answer's chance to be right is off by {100 * one.calibration:.1f} points on average"
 
 
-def counted(tally: Tally, policy: Learned) -> Iterator[str]:
-    """What the ledger's verdicts added."""
+def counted(tally: Tally, policy: Learned, mistakes: Sequence[Mistake]) -> Iterator[str]:
+    """What the ledger's verdicts added, and in how many tasks another model's answer was accepted than the first one's."""
     yield f"{tally.results:,} finished tasks; these labels are the reviewer's, not truth"
     for rung, count in sorted(tally.rungs.items()):
         yield f"  {rung}: {count:,}"
@@ -81,3 +81,5 @@ def counted(tally: Tally, policy: Learned) -> Iterator[str]:
             if rate.known
         )
         yield f"{name}: accepted so far: {', '.join(told)}"
+    for kind in sorted({mistake.kind for mistake in mistakes}):
+        yield f"{kind}, another model's accepted: {sum(mistake.kind == kind for mistake in mistakes):,}"
