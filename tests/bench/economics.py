@@ -9,7 +9,7 @@ import gc
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -22,12 +22,13 @@ from tierbus.policy.fit import fit
 from tierbus.policy.learned import Learned
 from tierbus.policy.moves import Case, Seen
 from tierbus.policy.reading import read
-from tierbus.replay.baselines import baselines
+from tierbus.replay.baselines import Prior, baselines, length
 from tierbus.replay.board import Board, Floats, Ints, board
 from tierbus.replay.play import Played, decision_s, play, prepared
 from tierbus.replay.records import Row
 from tierbus.replay.records import read as recorded
-from tierbus.replay.routellm import Pair, route_figures
+from tierbus.replay.resample import Interval
+from tierbus.replay.routellm import Pair, apgr_difference, route_figures
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "replay"
 SONNET, GPT4O = "claude-3-5-sonnet-20241022", "gpt-4o-2024-08-06"
@@ -38,6 +39,7 @@ MARGIN = 0.01
 BOUND = 1.02
 TRAIN = 0.6
 TIMED = 200
+DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,8 @@ def routers() -> list[str]:
         train = np.array([row.split == "train" for row in rows])
         reader = Reader()
         began = time.perf_counter()
-        policy = learned(whole.part(np.flatnonzero(train)), reader)
+        lesson = whole.part(np.flatnonzero(train))
+        policy = learned(lesson, reader)
         took = time.perf_counter() - began
         exam = whole.part(np.flatnonzero(~train))
         pair = Pair(exam.correct[:, 1], exam.correct[:, 0])
@@ -217,7 +220,20 @@ def routers() -> list[str]:
             if seen_apgr < must_seen:
                 missed.append(f"{data}: APGR with the weak answer {seen_apgr:.3f} is below {must_seen}")
         print(f"{told}; fitted on {sum(train):,} tasks in {took:.1f} s", flush=True)
+        for other, found in _over(pair, before, lesson, exam).items():
+            print(f"{'':14} over {other}: {found.mean:+.3f}, 95 % {found.low:+.3f} to {found.high:+.3f}", flush=True)
     return missed
+
+
+def _over(pair: Pair, scores: Floats, lesson: Board, exam: Board) -> dict[str, Interval]:
+    """By how much the scores before the answer are above what any router must beat, paired over tasks."""
+    rulers: dict[str, Callable[[Case], float]] = {"prompt length": length}
+    if any(case.group is not None for case in exam.cases):
+        rulers["category prior"] = Prior(lesson)
+    return {
+        name: apgr_difference(pair, scores, np.array([ruler(case) for case in exam.cases]), DRAWS, 0)
+        for name, ruler in rulers.items()
+    }
 
 
 def main(quick: bool) -> int:
