@@ -111,21 +111,27 @@ def _words(
     fold: npt.NDArray[np.int64],
     gains: dict[int, Floats],
 ) -> tuple[Words | None, dict[int, Floats]]:
-    """A bag of words, where it foretells tasks that it did not see better than the features; and what the course goes by."""
+    """A bag of words, where it puts tasks that it did not see in better order than the features; and what the course goes by."""
     questions = [*map(str, range(correct.shape[1] - 1)), STRONG]
     fitted = fit_words([case.prompt for case in cases], table, questions, correct, fold)
     if fitted is None:
         return None, gains
     heard = {place: fitted.away[:, -1] - fitted.away[:, place] for place in gains}
-    if _missed(heard, correct) >= _missed(gains, correct):
+    if _order(heard, correct) <= _order(gains, correct):
         return None, gains
     return fitted.words, heard if len(cases) >= COURSE_ROWS else gains
 
 
-def _missed(gains: dict[int, Floats], correct: Bools) -> float:
-    """The mean squared distance between what a strong call was expected to add and what it added."""
+def _order(gains: dict[int, Floats], correct: Bools) -> float:
+    """How well tasks are put in order: the covariance of the rank by expected gain with what a strong call added.
+
+    The area under a router's curve of quality over strong calls rises with it.
+    """
     added = correct.astype(float)
-    return float(np.mean([(added[:, -1] - added[:, place] - gain) ** 2 for place, gain in gains.items()]))
+    return sum(
+        float(np.cov(np.searchsorted(np.sort(gain), gain), added[:, -1] - added[:, place])[0, 1])
+        for place, gain in gains.items()
+    )
 
 
 def _moments(cheap: int) -> list[tuple[int, ...]]:

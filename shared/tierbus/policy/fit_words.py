@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix, hstack
+from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]  # scikit-learn stands on it; no stubs
 from sklearn.linear_model import LogisticRegression
 
 from tierbus.policy.features import Features
@@ -59,11 +59,10 @@ class _Bag:
         columns: list[int] = []
         ends = [0]
         for row in counts:
-            found = [(place[term], count) for term, count in row.items() if term in place]
-            weighed = np.array([count for _, count in found]) * self.rarity[[at for at, _ in found]] if found else []
-            length = float(np.linalg.norm(weighed)) or 1.0
-            data += (np.asarray(weighed) / length).tolist()
-            columns += [at for at, _ in found]
+            known = {place[term]: count for term, count in row.items() if term in place}
+            weighed = np.array([*known.values()]) * self.rarity[[*known]] if known else np.zeros(0)
+            data += (weighed / (np.linalg.norm(weighed) or 1.0)).tolist()
+            columns += known
             ends.append(len(columns))
         terms = csr_matrix((data, columns, ends), shape=(len(counts), len(self.terms)))
         values = np.clip((raw - self.means) / self.scales, -REACH, REACH) * FEATURE
@@ -125,7 +124,7 @@ def _away(counts: Sequence[dict[str, float]], raw: Floats, correct: Bools, fold:
     """Log-odds of every task and place from a fit on the other parts; these choose their own terms."""
     margins = np.zeros(correct.shape)
     for part in range(int(fold.max()) + 1):
-        kept, out = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
+        kept, out = np.flatnonzero(fold != part).tolist(), np.flatnonzero(fold == part).tolist()
         lesson = [counts[at] for at in kept]
         bag = _bag(lesson, raw[kept])
         here, there = bag.rows(lesson, raw[kept]), bag.rows([counts[at] for at in out], raw[out])
