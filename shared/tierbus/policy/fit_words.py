@@ -29,6 +29,8 @@ STRENGTH = 0.2
 """Inverse strength of the penalty on weights (scikit-learn's C)."""
 FEATURE = 0.1
 """What a standardised feature counts beside a prompt's terms, which together have length 1."""
+LENGTH, LENGTH_WEIGHT = "prompt.chars", 5.0
+"""The feature that is penalised less, and how much less: with few labels length alone beats what is learned of words."""
 _DIGITS = 5
 """Significant digits of stored weights; more would double the file and change no rank."""
 _FLAT = 1e-9
@@ -51,6 +53,7 @@ class _Bag:
     rarity: Floats
     means: Floats
     scales: Floats
+    weigh: Floats
 
     def rows(self, counts: Sequence[dict[str, float]], raw: Floats) -> csr_matrix:
         """Terms as vectors of length 1, then features."""
@@ -65,7 +68,7 @@ class _Bag:
             columns += known
             ends.append(len(columns))
         terms = csr_matrix((data, columns, ends), shape=(len(counts), len(self.terms)))
-        values = np.clip((raw - self.means) / self.scales, -REACH, REACH) * FEATURE
+        values = np.clip((raw - self.means) / self.scales, -REACH, REACH) * self.weigh
         return csr_matrix(hstack([terms, csr_matrix(values)]))
 
 
@@ -83,19 +86,20 @@ def fit_words(
     """
     names = tuple(sorted({name for row in table for name in row}))
     raw = np.array([[row.get(name, 0.0) for name in names] for row in table])
+    weigh = np.array([FEATURE * (LENGTH_WEIGHT if name == LENGTH else 1.0) for name in names])
     counts = [counted(prompt) for prompt in prompts]
-    bag = _bag(counts, raw)
+    bag = _bag(counts, raw, weigh)
     if not bag.terms:
         return None
     whole = bag.rows(counts, raw)
-    margins = _away(counts, raw, correct, fold)
+    margins = _away(counts, raw, weigh, (correct, fold))
     voices, away = {}, np.zeros(correct.shape)
     for at, question in enumerate(questions):
         right = correct[:, at]
         slope, shift = _calibration(margins[:, at], right)
         weights, bias = _fitted(whole, right)
         terms, features = np.split(slope * weights, [len(bag.terms)])
-        voices[question] = Voice(_rounded(terms), _rounded(features * FEATURE), slope * bias + shift)
+        voices[question] = Voice(_rounded(terms), _rounded(features * bag.weigh), slope * bias + shift)
         away[:, at] = 1 / (1 + np.exp(-(slope * margins[:, at] + shift)))
     words = Words(
         bag.terms,
@@ -108,7 +112,7 @@ def fit_words(
     return Worded(words, away)
 
 
-def _bag(counts: Sequence[dict[str, float]], raw: Floats) -> _Bag:
+def _bag(counts: Sequence[dict[str, float]], raw: Floats, weigh: Floats) -> _Bag:
     """The terms that are in enough of these tasks, with their rarity here."""
     tasks = Counter(term for row in counts for term in row)
     kept = sorted((term for term, seen in tasks.items() if seen >= SEEN), key=lambda term: (-tasks[term], term))
@@ -117,16 +121,17 @@ def _bag(counts: Sequence[dict[str, float]], raw: Floats) -> _Bag:
     rarity = np.array(_rounded(np.log((1 + len(counts)) / (1 + seen)) + 1))
     scales = raw.std(axis=0)
     scales[scales < _FLAT] = 1.0
-    return _Bag(terms, rarity, raw.mean(axis=0), scales)
+    return _Bag(terms, rarity, raw.mean(axis=0), scales, weigh)
 
 
-def _away(counts: Sequence[dict[str, float]], raw: Floats, correct: Bools, fold: Ints) -> Floats:
+def _away(counts: Sequence[dict[str, float]], raw: Floats, weigh: Floats, judged: tuple[Bools, Ints]) -> Floats:
     """Log-odds of every task and place from a fit on the other parts; these choose their own terms."""
+    correct, fold = judged
     margins = np.zeros(correct.shape)
     for part in range(int(fold.max()) + 1):
         kept, out = np.flatnonzero(fold != part).tolist(), np.flatnonzero(fold == part).tolist()
         lesson = [counts[at] for at in kept]
-        bag = _bag(lesson, raw[kept])
+        bag = _bag(lesson, raw[kept], weigh)
         here, there = bag.rows(lesson, raw[kept]), bag.rows([counts[at] for at in out], raw[out])
         for at in range(correct.shape[1]):
             weights, bias = _fitted(here, correct[kept, at])
