@@ -186,6 +186,7 @@ def test_with_few_labels_words_change_scores_but_no_move() -> None:
     cases = told(50, 6)[0]
 
     assert [policy.next(case, ()) for case in cases] == [without.next(case, ()) for case in cases]
+    assert [policy.gain(case, (), 0) for case in cases] == [without.gain(case, (), 0) for case in cases]
     assert any(policy.score(case, ()) != without.score(case, ()) for case in cases)
 
 
