@@ -192,8 +192,8 @@ def elsewhere(sets: dict[str, list[Row]], size: Size, reader: Reader) -> list[st
     return missed
 
 
-def routers() -> list[str]:
-    """RouteLLM's protocol on its own two sets, the test split."""
+def routers(resplits: int) -> list[str]:
+    """RouteLLM's protocol on its own two sets: the test split, and the mean of re-splits, which varies less."""
     missed = []
     for data, must, aim, must_seen, aim_seen in ROUTERS:
         rows = recorded(DATA / f"{data}.jsonl.gz")
@@ -222,18 +222,34 @@ def routers() -> list[str]:
         print(f"{told}; fitted on {sum(train):,} tasks in {took:.1f} s", flush=True)
         for other, found in _over(pair, before, lesson, exam).items():
             print(f"{'':14} over {other}: {found.mean:+.3f}, 95 % {found.low:+.3f} to {found.high:+.3f}", flush=True)
+        again = [_routed_again(whole, seed, reader) for seed in range(resplits)]
+        means = {name: np.mean([one[name] for one in again]) for name in again[0]}
+        told = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        print(f"{'':14} mean of {resplits} re-splits, before the answer: {told}", flush=True)
     return missed
+
+
+def _routed_again(whole: Board, seed: int, reader: Reader) -> dict[str, float]:
+    """APGR before the answer on another split, beside what a router must beat."""
+    order = np.random.default_rng(1000 + seed).permutation(len(whole))
+    cut = round(TRAIN * len(whole))
+    lesson, exam = whole.part(np.sort(order[:cut])), whole.part(order[cut:])
+    policy = learned(lesson, reader)
+    pair = Pair(exam.correct[:, 1], exam.correct[:, 0])
+    told = {"learned": np.array([policy.score(case, ()) for case in exam.cases], float), **_rulers(lesson, exam)}
+    return {name: route_figures(pair, scores, 0).apgr for name, scores in told.items()}
 
 
 def _over(pair: Pair, scores: Floats, lesson: Board, exam: Board) -> dict[str, Interval]:
     """By how much the scores before the answer are above what any router must beat, paired over tasks."""
+    return {name: apgr_difference(pair, scores, other, DRAWS, 0) for name, other in _rulers(lesson, exam).items()}
+
+
+def _rulers(lesson: Board, exam: Board) -> dict[str, Floats]:
     rulers: dict[str, Callable[[Case], float]] = {"prompt length": length}
     if any(case.group is not None for case in exam.cases):
         rulers["category prior"] = Prior(lesson)
-    return {
-        name: apgr_difference(pair, scores, np.array([ruler(case) for case in exam.cases]), DRAWS, 0)
-        for name, ruler in rulers.items()
-    }
+    return {name: np.array([ruler(case) for case in exam.cases]) for name, ruler in rulers.items()}
 
 
 def main(quick: bool) -> int:
@@ -263,7 +279,7 @@ def main(quick: bool) -> int:
     print("\nfitted on another set only: mean and worst cost, accuracy")
     missed += elsewhere(sets, size, Reader())
     print("\nRouteLLM's protocol, test split")
-    missed += routers()
+    missed += routers(size.resplits)
     print(f"\n{len(missed)} musts missed, {time.perf_counter() - began:.0f} s")
     for line in missed:
         print(f"  {line}")
