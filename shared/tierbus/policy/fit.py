@@ -24,9 +24,12 @@ Bools = npt.NDArray[np.bool_]
 
 LABELS = 300
 """Labelled tasks that a class needs; with fewer, learned thresholds lose points and two cheap answers that agree do not."""
-Z = 1.64
-"""Standard errors of the estimate of quality that are kept as a margin: one-sided, 95 %."""
-TRUST = 0.5
+SMALL = 700
+Z, Z_SMALL = 1.0, 1.64
+"""Standard errors of the observed difference that are kept as a margin; the second below `SMALL` labels, where the estimate is
+chosen among many and errs most (one-sided, 95 %).
+"""
+TRUST = 0.75
 """Share of what was observed in the estimate of quality; the rest is what the models expect, which varies less. With both,
 re-splits of recorded answers held the target on average.
 """
@@ -147,7 +150,8 @@ def _usable(seens: list[tuple[Seen, ...]]) -> Bools:
 def _course(outlook: Outlook, aim: Aim) -> Found | None:
     if not outlook.usd[:, -1].sum() > 0:
         return None
-    return search(outlook, aim.target, aim.z if aim.z is not None else Z, TRUST)
+    usual = Z_SMALL if len(outlook.usd) < SMALL else Z
+    return search(outlook, aim.target, aim.z if aim.z is not None else usual, TRUST)
 
 
 def _stage(

@@ -1,13 +1,15 @@
 """Finding the course of a class: the cheapest way that held the quality target on tasks its models did not see.
 
-For every sequence of cheap places the worth of a right answer falls step by step from "nearly always strong". The walk ends
-where the out-of-fold difference to always-strong, less its margin, falls below the target; a setting further down that
-looks good again is luck. Numpy here: only fitting uses this.
+The worth of a right answer falls step by step from "nearly always strong"; at each worth the sequence of cheap places counts
+that comes out best, dollars and worth of lost answers together. The walk ends where the out-of-fold difference to
+always-strong, less its margin, falls below the target; a setting further down that looks good again is luck.
+Numpy here: only fitting uses this.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +19,16 @@ from tierbus.policy.choose import Course, Curve
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-WORTHS = np.geomspace(3, 0.07, 40)
+WORTHS = np.geomspace(3, 0.065, 40)
 """Values of one right answer more, in strong calls over the target, from the safest. With a target of one point a right answer
-is worth 300 strong calls at first and never less than 7: below that little is saved, and what looks equal in training is luck.
+is worth 300 strong calls at first and never less than 6.5: below that little is saved, and what looks equal in training is luck.
 At 1 the models expect no answer that is taken to lose more than the target.
 """
 DEAREST = 0.98
 """Share of the strong model's dollars that a course may cost."""
 _LEAST = 1e-4
 """A target below it is taken as it: a right answer has no endless worth."""
+_LEAST_SPREAD = 1e-3
 _BINS = 8
 
 
@@ -41,7 +44,7 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Found:
-    """A course with its expected difference to the strong model's accuracy, margin included, and its cost share."""
+    """A course with its expected difference to the strong model's accuracy, and its cost share."""
 
     course: Course
     quality: float
@@ -54,24 +57,38 @@ def search(outlook: Outlook, target: float, z: float, trust: float, dearest: flo
     Args:
         outlook: what the models say about tasks they were not fitted on, and what came of these.
         target: accuracy that may be lost, .01 is one point.
-        z: standard errors of the estimate that are kept as a margin, but no more than the target itself: with few labels
+        z: standard errors of the observed difference that are kept as a margin, but no more than the target itself: with few labels
             nothing would ever be found otherwise.
         trust: share of the observed difference in the estimate; the rest is what the calibrated models expect, which hardly varies.
         dearest: share of the strong model's dollars that a course may cost.
     """
-    strong_usd = outlook.usd[:, -1].sum()
+    strong_usd = float(outlook.usd[:, -1].mean())
     best: Found | None = None
-    for sequence in _sequences(outlook.correct.shape[1] - 1):
-        for worth in WORTHS / max(target, _LEAST):
-            course, gained, expected, usd = _try(outlook, sequence, worth * strong_usd / len(outlook.usd))
-            estimate = trust * gained.mean() + (1 - trust) * expected.mean()
-            margin = min(z * trust * max(float(gained.std()), 1e-3) / np.sqrt(len(gained)), target)
-            if estimate - margin < -target:
-                break
-            share = float(usd.sum() / strong_usd)
-            if share < min(dearest, best.cost_share if best is not None else 1.0):
-                best = Found(course, float(estimate), share)
+    for worth in WORTHS / max(target, _LEAST):
+        tried = [_tried(outlook, one, worth * strong_usd, trust) for one in _sequences(outlook.correct.shape[1] - 1)]
+        leading = min(tried, key=lambda one: one.usd - worth * strong_usd * one.quality)
+        if leading.quality - min(z * leading.error, target) < -target:
+            break
+        share = leading.usd / strong_usd
+        if share < min(dearest, best.cost_share if best is not None else 1.0):
+            best = Found(leading.course, leading.quality, share)
     return best
+
+
+class _Tried(NamedTuple):
+    """A course with what is expected of a task: the difference in accuracy, the standard error of the observed one, dollars."""
+
+    course: Course
+    quality: float
+    error: float
+    usd: float
+
+
+def _tried(outlook: Outlook, sequence: tuple[int, ...], worth_usd: float, trust: float) -> _Tried:
+    course, gained, expected, usd = _try(outlook, sequence, worth_usd)
+    quality = trust * gained.mean() + (1 - trust) * expected.mean()
+    error = max(float(gained.std()), _LEAST_SPREAD) / np.sqrt(len(gained))
+    return _Tried(course, float(quality), float(error), float(usd.mean()))
 
 
 def _sequences(cheap: int) -> Iterator[tuple[int, ...]]:
