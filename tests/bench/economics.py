@@ -9,7 +9,7 @@ import gc
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -22,12 +22,13 @@ from tierbus.policy.fit import fit
 from tierbus.policy.learned import Learned
 from tierbus.policy.moves import Case, Seen
 from tierbus.policy.reading import read
-from tierbus.replay.baselines import baselines
+from tierbus.replay.baselines import Prior, baselines, length
 from tierbus.replay.board import Board, Floats, Ints, board
 from tierbus.replay.play import Played, decision_s, play, prepared
 from tierbus.replay.records import Row
 from tierbus.replay.records import read as recorded
-from tierbus.replay.routellm import Pair, route_figures
+from tierbus.replay.resample import Interval
+from tierbus.replay.routellm import Pair, apgr_difference, route_figures
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "replay"
 SONNET, GPT4O = "claude-3-5-sonnet-20241022", "gpt-4o-2024-08-06"
@@ -41,6 +42,7 @@ TIMED = 200
 ROWS = 10_000
 MOST_S = 30
 """Seconds that fitting on so many rows, with the texts of all answers, may take."""
+DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -195,8 +197,8 @@ def elsewhere(sets: dict[str, list[Row]], size: Size, reader: Reader) -> list[st
     return missed
 
 
-def routers() -> list[str]:
-    """RouteLLM's protocol on its own two sets, the test split."""
+def routers(resplits: int) -> list[str]:
+    """RouteLLM's protocol on its own two sets: the test split, and the mean of re-splits, which varies less."""
     missed = []
     for data, must, aim, must_seen, aim_seen in ROUTERS:
         rows = recorded(DATA / f"{data}.jsonl.gz")
@@ -204,7 +206,8 @@ def routers() -> list[str]:
         train = np.array([row.split == "train" for row in rows])
         reader = Reader()
         began = time.perf_counter()
-        policy = learned(whole.part(np.flatnonzero(train)), reader)
+        lesson = whole.part(np.flatnonzero(train))
+        policy = learned(lesson, reader)
         took = time.perf_counter() - began
         exam = whole.part(np.flatnonzero(~train))
         pair = Pair(exam.correct[:, 1], exam.correct[:, 0])
@@ -222,6 +225,12 @@ def routers() -> list[str]:
             if seen_apgr < must_seen:
                 missed.append(f"{data}: APGR with the weak answer {seen_apgr:.3f} is below {must_seen}")
         print(f"{told}; fitted on {sum(train):,} tasks in {took:.1f} s", flush=True)
+        for other, found in _over(pair, before, lesson, exam).items():
+            print(f"{'':14} over {other}: {found.mean:+.3f}, 95 % {found.low:+.3f} to {found.high:+.3f}", flush=True)
+        again = [_routed_again(whole, seed, reader) for seed in range(resplits)]
+        means = {name: np.mean([one[name] for one in again]) for name in again[0]}
+        told = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+        print(f"{'':14} mean of {resplits} re-splits, before the answer: {told}", flush=True)
     return missed
 
 
@@ -251,6 +260,29 @@ def training(sets: dict[str, list[Row]]) -> list[str]:
     return [] if took < MOST_S else [f"fitting on {len(cases):,} rows: {took:.1f} s is above {MOST_S} s"]
 
 
+def _routed_again(whole: Board, seed: int, reader: Reader) -> dict[str, float]:
+    """APGR before the answer on another split, beside what a router must beat."""
+    order = np.random.default_rng(1000 + seed).permutation(len(whole))
+    cut = round(TRAIN * len(whole))
+    lesson, exam = whole.part(np.sort(order[:cut])), whole.part(order[cut:])
+    policy = learned(lesson, reader)
+    pair = Pair(exam.correct[:, 1], exam.correct[:, 0])
+    told = {"learned": np.array([policy.score(case, ()) for case in exam.cases], float), **_rulers(lesson, exam)}
+    return {name: route_figures(pair, scores, 0).apgr for name, scores in told.items()}
+
+
+def _over(pair: Pair, scores: Floats, lesson: Board, exam: Board) -> dict[str, Interval]:
+    """By how much the scores before the answer are above what any router must beat, paired over tasks."""
+    return {name: apgr_difference(pair, scores, other, DRAWS, 0) for name, other in _rulers(lesson, exam).items()}
+
+
+def _rulers(lesson: Board, exam: Board) -> dict[str, Floats]:
+    rulers: dict[str, Callable[[Case], float]] = {"prompt length": length}
+    if any(case.group is not None for case in exam.cases):
+        rulers["category prior"] = Prior(lesson)
+    return {name: np.array([ruler(case) for case in exam.cases]) for name, ruler in rulers.items()}
+
+
 def main(quick: bool) -> int:
     """Print the table; 1 where a must is missed, 2 where the data is absent."""
     if not DATA.is_dir():
@@ -278,7 +310,7 @@ def main(quick: bool) -> int:
     print("\nfitted on another set only: mean and worst cost, accuracy")
     missed += elsewhere(sets, size, Reader())
     print("\nRouteLLM's protocol, test split")
-    missed += routers()
+    missed += routers(size.resplits)
     print("\nfitting on many rows")
     missed += training(sets)
     print(f"\n{len(missed)} musts missed, {time.perf_counter() - began:.0f} s")

@@ -11,12 +11,14 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types; scikit-learn requires it
 
 from tierbus.policy.features import Features, usable
+from tierbus.policy.fit_words import fit_words
 from tierbus.policy.learned import Learned, Lesson, stage_name
 from tierbus.policy.model import REACH, STRONG, Stage, strangeness
 from tierbus.policy.moves import Case, Seen
 from tierbus.policy.reading import AGREE, Reader, read
 from tierbus.policy.regress import Table, chance, difference
 from tierbus.policy.search import Found, Outlook, search
+from tierbus.policy.words import COURSE_ROWS, Words
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -100,13 +102,46 @@ def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, ai
     fold = rng.permutation(len(cases)) % FOLDS
     stages: dict[str, Stage] = {}
     gains: dict[tuple[int, ...], dict[int, Floats]] = {}
+    words: Words | None = None
     for places in _moments(correct.shape[1] - 1):
         table = [reader(case, tuple(row[place] for place in places)) for case, row in zip(cases, seens, strict=True)]
         stages[stage_name(places)], gains[places] = _stage(table, places, correct, fold)
+        if not places:
+            words, gains[()] = _words(cases, table, correct, fold, gains[()])
     found = _course(Outlook(gains, correct, usd, _usable(seens)), aim)
     if found is None:
-        return Lesson(len(cases), groups, costs, stages)
-    return Lesson(len(cases), groups, costs, stages, found.course, found.quality, found.cost_share)
+        return Lesson(len(cases), groups, costs, stages, words=words)
+    return Lesson(len(cases), groups, costs, stages, found.course, found.quality, found.cost_share, words=words)
+
+
+def _words(
+    cases: list[Case],
+    table: list[Features],
+    correct: Bools,
+    fold: npt.NDArray[np.int64],
+    gains: dict[int, Floats],
+) -> tuple[Words | None, dict[int, Floats]]:
+    """A bag of words, where it puts tasks that it did not see in better order than the features; and what the course goes by."""
+    questions = [*map(str, range(correct.shape[1] - 1)), STRONG]
+    fitted = fit_words([case.prompt for case in cases], table, questions, correct, fold)
+    if fitted is None:
+        return None, gains
+    heard = {place: fitted.away[:, -1] - fitted.away[:, place] for place in gains}
+    if _order(heard, correct) <= _order(gains, correct):
+        return None, gains
+    return fitted.words, heard if len(cases) >= COURSE_ROWS else gains
+
+
+def _order(gains: dict[int, Floats], correct: Bools) -> float:
+    """How well tasks are put in order: the covariance of the rank by expected gain with what a strong call added.
+
+    The area under a router's curve of quality over strong calls rises with it.
+    """
+    added = correct.astype(float)
+    return sum(
+        float(np.cov(np.searchsorted(np.sort(gain), gain), added[:, -1] - added[:, place])[0, 1])
+        for place, gain in gains.items()
+    )
 
 
 def _moments(cheap: int) -> list[tuple[int, ...]]:

@@ -16,6 +16,7 @@ from tierbus.policy.model import Stage
 from tierbus.policy.moves import Ask, Case, Judge, Move, Seen, Take
 from tierbus.policy.reading import Reader, read
 from tierbus.policy.review import Look, Odds, Reviewing
+from tierbus.policy.words import COURSE_ROWS, Words
 
 
 def stage_name(places: Sequence[int]) -> str:
@@ -63,6 +64,8 @@ class Lesson:
         quality: expected difference to the strong model's accuracy, out of fold.
         cost_share: expected dollars as a share of always asking the strong model, out of fold.
         rates: accepted and rejected answers by place, from the ledger.
+        words: what the words of a prompt say, where that is more than its other features do. Scores before any answer
+            go by it; the course does too from `COURSE_ROWS` labels on.
     """
 
     rows: int
@@ -73,6 +76,7 @@ class Lesson:
     quality: float = 0.0
     cost_share: float = 1.0
     rates: tuple[Rate, ...] = ()
+    words: Words | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,10 @@ class Learned:
     def score(self, case: Case, seen: tuple[Seen, ...]) -> float | None:
         """What a strong call is expected to add to the first place's answer, or to those seen; None for unknown classes."""
         at = self.gain(case, seen, seen[0].place if seen else 0)
-        return None if at is None else at.gain
+        if at is None:
+            return None
+        words = self.lessons[case.task_class].words
+        return at.gain if seen or words is None else words.gain(case.prompt, self._read(case, ()), 0)
 
     def abstains(self, case: Case, seen: tuple[Seen, ...]) -> bool:
         """Nothing was learned that this task can be judged by: the rules without labels decide."""
@@ -239,12 +246,15 @@ class Learned:
         stage = lesson.stages.get(stage_name([one.place for one in seen])) if lesson is not None else None
         if lesson is None or stage is None:
             return None
-        judged = stage.judged(self._read(case, seen))
+        features = self._read(case, seen)
+        judged = stage.judged(features)
         places = [one.place for one in seen if usable(one)] or [one.place for one in seen] or [first]
         best = min(places, key=judged.gain)
         other = case.group is not None and bool(lesson.groups) and case.group not in lesson.groups
+        words = lesson.words if not seen and lesson.rows >= COURSE_ROWS else None
+        gain = judged.gain(best) if words is None else words.gain(case.prompt, features, best)
         right = judged.chances[str(best)]
-        return Gain(best, Odds(right, right + judged.gain(best)), other or judged.strange)
+        return Gain(best, Odds(right, right + gain), other or judged.strange)
 
     def _taught(self, case: Case, seen: tuple[Seen, ...], course: Course, at: Gain) -> Move:
         if not seen:

@@ -19,6 +19,7 @@ from tierbus.policy.choose import Course, Curve
 from tierbus.policy.learned import Learned, Lesson, Rate, stage_name
 from tierbus.policy.model import STRONG, Head, Stage
 from tierbus.policy.moves import Case, Seen
+from tierbus.policy.words import Voice, Words
 
 FORMAT = "tierbus-policy"
 SCHEMA_VERSION = 2
@@ -140,6 +141,7 @@ def _lesson(body: Mapping[str, Any], places: int) -> Lesson:
         quality=_number(body["quality"]),
         cost_share=_number(body["cost_share"]),
         rates=tuple(Rate(int(rate["accepted"]), int(rate["rejected"])) for rate in body["rates"]),
+        words=None if body.get("words") is None else _words(body["words"], places),
     )
     if lesson.rates and len(lesson.rates) != places:
         raise ValueError(f"rates of {len(lesson.rates)} places, there are {places}")
@@ -176,6 +178,27 @@ def _stage(body: Mapping[str, Any]) -> Stage:
         for of in ("heads", "gains")
     )
     return Stage(names, _numbers(body["means"], len(names)), scales, _number(body["limit"]), heads, gains)
+
+
+def _words(body: Mapping[str, Any], places: int) -> Words:
+    terms, names = tuple(map(_text, body["terms"])), tuple(map(_text, body["names"]))
+    if len(set(terms)) < len(terms):
+        raise ValueError("a term is there twice")
+    scales = _numbers(body["scales"], len(names))
+    if any(scale <= 0 for scale in scales):
+        raise ValueError("a scale of the words' features is not above 0")
+    voices = {
+        question: Voice(
+            _numbers(voice["terms"], len(terms)), _numbers(voice["features"], len(names)), _number(voice["bias"])
+        )
+        for question, voice in body["voices"].items()
+    }
+    missing = {STRONG, *map(str, range(places - 1))} - voices.keys()
+    if missing:
+        raise ValueError(f"the words say nothing of {min(missing)!r}")
+    return Words(
+        terms, _numbers(body["rarity"], len(terms)), names, _numbers(body["means"], len(names)), scales, voices
+    )
 
 
 def _course(body: Mapping[str, Any], places: int) -> Course:

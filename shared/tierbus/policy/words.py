@@ -1,0 +1,90 @@
+"""What the words of a prompt say, before anything was asked: a bag of words and the prompt's features in one linear model.
+
+Prompts say little about one task, and every word very little. So the terms are few, each seen in many tasks, and their
+weights are small. Fitting is in `fit_words`; plain floats and the standard library here.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import exp, log, sqrt
+
+from tierbus.policy.features import Features, cut
+from tierbus.policy.model import REACH, STRONG
+
+COURSE_ROWS = 3_000
+"""Labelled tasks from which a class's course goes by words; routes by prompt alone did not pay with fewer on recorded answers."""
+_KEPT = 128
+"""Texts whose terms are kept: all heads and places of one task read the same."""
+_TERM = re.compile(r"\w\w+")
+
+
+@lru_cache(maxsize=_KEPT)
+def counted(prompt: str) -> dict[str, float]:
+    """How much every term of a prompt counts: 1 + ln(times it is there). Of a long prompt beginning and end are read."""
+    return {term: 1 + log(times) for term, times in Counter(_TERM.findall(cut(prompt).lower())).items()}
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One question's weights, aligned with `terms` and `names`; the logistic of their sum and the bias is a chance."""
+
+    terms: tuple[float, ...]
+    features: tuple[float, ...]
+    bias: float
+
+
+@dataclass(frozen=True)
+class Words:
+    """A fitted bag of words.
+
+    Args:
+        terms: those that count, in lower case.
+        rarity: how much each counts more for being in few tasks: ln((1 + tasks) / (1 + tasks with it)) + 1.
+        names: features of the prompt and its category that are read beside the terms.
+        means: of the features, in training.
+        scales: of the features, above 0.
+        voices: by question: `strong`, or a place as text.
+    """
+
+    terms: tuple[str, ...]
+    rarity: tuple[float, ...]
+    names: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    voices: Mapping[str, Voice]
+
+    def chances(self, prompt: str, features: Features) -> dict[str, float]:
+        """For every question the chance that the answer is right, between 0 and 1."""
+        found = self._found(prompt)
+        values = [
+            max(-REACH, min(REACH, (features.get(name, 0.0) - mean) / scale))
+            for name, mean, scale in zip(self.names, self.means, self.scales, strict=True)
+        ]
+        return {question: _chance(voice, found, values) for question, voice in self.voices.items()}
+
+    def gain(self, prompt: str, features: Features, place: int) -> float:
+        """What a strong call is expected to add to this place's answer: the difference of two chances."""
+        chances = self.chances(prompt, features)
+        return chances[STRONG] - chances[str(place)]
+
+    def _found(self, prompt: str) -> list[tuple[int, float]]:
+        """The known terms of a prompt with their shares of it, as a vector of length 1."""
+        places, rarity = self._places, self.rarity
+        found = [(places[term], count) for term, count in counted(prompt).items() if term in places]
+        weighed = [(place, count * rarity[place]) for place, count in found]
+        length = sqrt(sum([value * value for _, value in weighed])) or 1.0
+        return [(place, value / length) for place, value in weighed]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {term: place for place, term in enumerate(self.terms)}
+
+
+def _chance(voice: Voice, found: list[tuple[int, float]], values: list[float]) -> float:
+    weights = voice.terms
+    total = voice.bias + sum([weights[place] * value for place, value in found])
+    total += sum([weight * value for weight, value in zip(voice.features, values, strict=True)])
+    return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
