@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from tierbus.policy.choose import Course, Curve
+from tierbus.policy.learned import Learned, Lesson
+from tierbus.policy.model import STRONG, Head, Stage
 from tierbus.policy.moves import Ask, Case, Judge, Move, Seen, Take
 
 LADDER = ("claude-haiku-5-5", "claude-haiku-4-5-20251001", "claude-opus-5-5")
@@ -55,3 +58,13 @@ class Trusting(Doubting):
     def next(self, case: Case, seen: tuple[Seen, ...]) -> Move:
         move = super().next(case, seen)
         return Take(move.place, "trusted") if isinstance(move, Judge) else move
+
+
+def unlike(task_class: str, models: tuple[str, ...] = LADDER) -> Learned:
+    """A learned policy that takes every task of its class for one that training had nothing like: two cheap models are asked."""
+    heads = {name: Head((), 0.0) for name in (STRONG, "0", "1")}
+    gains = {name: Head((), 0.0) for name in ("0", "1")}
+    stages = {name: Stage((), (), (), -1.0, heads, gains) for name in ("prompt", "0", "1", "0+1")}
+    flat = Curve((0.0,), (0.0,))
+    course = Course(0, 1, 4.0, (0.0, 0.0, 0.0), flat, flat)
+    return Learned(models, {task_class: Lesson(0, (), (0.0, 0.0, 0.0), stages, course)}, 0.01)

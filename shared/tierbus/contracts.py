@@ -876,6 +876,39 @@ class PilotChanged(Message):
         return f"tierbus.pilot.change.{class_token(self.task_class)}.{self.rules}.{self.number}"
 
 
+class SeenCall(Model):
+    """A model call of a task, by the place of its model on a policy's ladder."""
+
+    place: int = Field(ge=0)
+    cost_nano_usd: int = Field(ge=0)
+
+
+class PolicySaw(Message):
+    """What one moment of a task showed a learned policy, on `tierbus.tally.saw.<policy>.<class>.<run>.<moment>`: said once.
+
+    `moment` is the number of cheap answers that were there, or `end`; `policy` the digest of the policy's file. At the end
+    `calls` are those of the task, `looks_nano_usd` is what the looks cost that the policy asked a reviewer for, and
+    `looks_saved_nano_usd` what they saved (cost: negative); `agreed` is set when a second cheap answer came in, `sign` where it
+    can be held against training. The run is `of_run`, not `run`: counting it is no part of the run's trace.
+    """
+
+    kind: ClassVar[str] = "policy-saw"
+    pattern: ClassVar[str] = "tierbus.tally.saw.{policy}.{task_class}.{of_run}.{moment}"
+    policy: str
+    task_class: Annotated[str, Field(pattern=TASK_CLASS.pattern)]
+    of_run: str
+    moment: Literal["1", "2", "end"]
+    calls: tuple[SeenCall, ...] = ()
+    agreed: bool | None = None
+    sign: float | None = Field(default=None, ge=-1, le=1)
+    looks_nano_usd: int = Field(default=0, ge=0)
+    looks_saved_nano_usd: int = 0
+
+    @property
+    def subject(self) -> str:
+        return f"tierbus.tally.saw.{self.policy}.{class_token(self.task_class)}.{self.of_run}.{self.moment}"
+
+
 class TaskRejected(Message):
     """What was published is not a task that can be done; the reasons name the values."""
 
@@ -953,6 +986,7 @@ MESSAGES: tuple[type[Message], ...] = (
     Result,
     PilotOutcome,
     PilotChanged,
+    PolicySaw,
     TaskRejected,
     QualityDue,
     QualityMeasured,

@@ -45,6 +45,9 @@ QUALITY_AGE_S = 90 * 24 * 3600.0
 DEAD_AGE_S = 30 * 24 * 3600.0
 PILOT_AGE_S = 30 * 24 * 3600.0
 """Outcomes and changes of pilots are kept this long; their counts are kept for ever."""
+TALLY_AGE_S = 3 * 24 * 3600.0
+"""What a task showed a learned policy is kept this long: a task that is reviewed again meanwhile counts once. The sums
+are kept for ever."""
 TENANT_DEPTH = 100_000
 """Tasks one tenant may have waiting per priority; publishing beyond it is refused."""
 

@@ -1,21 +1,27 @@
 """The command `train`."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from tests.cli.records import result, step
-from tests.shared.policy.made import tasks
+from tests.shared.policy.made import tasks, taught
 from typer.testing import CliRunner, Result
 
 from tierbus import contracts
 from tierbus.cli import train as command
 from tierbus.cli.main import app
+from tierbus.cli.training.terminal import counts
 from tierbus.contracts import Tier
+from tierbus.policy.drift import Drift
 from tierbus.policy.learned import Learned
 from tierbus.policy.looks import ASSUMED_ERROR
 from tierbus.policy.store import Made, add, stored
+from tierbus.policy.tally import Counted, Tally
 from tierbus.replay.records import Output, Row, write
+from tierbus.tallies import SharedPolicy
+from tierbus.testing.tallies import MemoryTallies
 
 LADDER = ("--cheap", "small,other", "--strong", "strong")
 
@@ -127,3 +133,51 @@ def test_learning_on_keeps_the_reviewers_error_unless_it_is_given(
 
     assert done.exit_code == 0, done.output
     assert stored(tmp_path).policy.review_error == kept
+
+
+def test_what_the_policy_in_use_has_counted_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    add(tmp_path / "p", taught(), Made(1_700_000_000.0, "ab" * 32, 700))
+    tallies = MemoryTallies()
+
+    async def counted(policy: Learned, digest: str) -> Learned:
+        shared = SharedPolicy(policy, digest, tallies, keeps=False)
+        await shared.start()
+        for case, answers, _ in zip(*tasks(40, 15), strict=True):
+            shared.next(case, answers[:1])
+            shared.next(case, answers[:2])
+            shared.learn(case, answers)
+        await shared.stop()
+        again = SharedPolicy(policy, digest, tallies, keeps=False)
+        await again.start()
+        await again.stop()
+        return policy
+
+    monkeypatch.setattr(command, "_counted", counted)
+    done = train("--used", "--out", tmp_path / "p")
+
+    assert done.exit_code == 0, done.output
+    first, *rest = done.stdout.splitlines()
+    assert re.fullmatch(
+        r"sums: 40 tasks, two cheap models agreed on \d+ of 40, about \$\d+\.\d{6} more than the strong model alone",
+        first,
+    )
+    assert rest == ["  given up for now: the stop-loss"]
+
+
+def test_a_policy_that_has_counted_nothing_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    add(tmp_path / "p", taught(), Made(1_700_000_000.0, "ab" * 32, 700))
+
+    async def nothing(policy: Learned, _digest: str) -> Learned:
+        return policy
+
+    monkeypatch.setattr(command, "_counted", nothing)
+
+    assert "nothing is counted yet" in train("--used", "--out", tmp_path / "p").stdout
+    assert "cannot be read" in train("--used", "--out", tmp_path / "none").output
+
+
+def test_a_class_that_drifted_is_shown_as_such() -> None:
+    policy = taught().fresh()
+    policy.resume({"sums": Counted(Tally(ended=3), Drift(away=True))})
+
+    assert "no longer as in training" in "\n".join(counts(policy))

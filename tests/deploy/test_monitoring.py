@@ -19,6 +19,7 @@ from tierbus.cli.build import SERVICES
 from tierbus.cli.jaeger import UI
 from tierbus.contracts import Comparison, PilotChange, Role, Route, TaskStatus, Tier, VerdictKind, WatchState
 from tierbus.reviewer.verdict import Rung
+from tierbus.tallies import Change
 from tierbus.telemetry.names import COST_BANDS, METRICS, Attr, Kind, SpanName
 from tierbus.telemetry.spans import queue_of
 
@@ -42,13 +43,14 @@ VALUES = {
     Attr.ATTEMPT: {"1", "2", "3"},
     Attr.PILOT_PASSED: {"yes", "no"},
     Attr.PILOT_CHANGE: {*PilotChange},
+    Attr.POLICY_CHANGE: {*Change},
 }
 """Values of labels that have few."""
 ALERTS = {
     "TierbusBudgetBurn", "TierbusBudgetForecast", "TierbusEscalationRate", "TierbusUnpricedCalls", "TierbusFirstPassDrop",
     "TierbusQueueWait", "TierbusStuckConsumer", "TierbusDeadLetters", "TierbusProviderErrors", "TierbusServiceDown",
     "TierbusQualityWorse", "TierbusWatchCap",
-    "TierbusPilotRolledBack",
+    "TierbusPilotRolledBack", "TierbusPolicyDrift",
 }  # fmt: skip
 
 

@@ -164,7 +164,9 @@ def test_a_reviewer_that_is_killed_in_the_middle_of_looks_pays_for_none_of_them_
     interrupted = [call for call in looks if call.status is CallStatus.INTERRUPTED]
     assert interrupted
     assert {call.status for call in looks} == {CallStatus.INTERRUPTED, CallStatus.FINISHED}
-    assert len(looks) == served
+    assert len(looks) - len(interrupted) <= served <= len(looks), (
+        "a call may be cut off before it is served, none is unseen"
+    )
     finished = [call.call.rsplit(".", 1)[0] for call in looks if call.status is CallStatus.FINISHED]
     assert len(finished) == len(set(finished)), "one verdict for each look"
     assert sum(call.cost_nano_usd or 0 for call in calls) == sum(result.cost_nano_usd for result in results.values())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
@@ -113,6 +114,7 @@ def taught(tmp_path: Path, folder: Path) -> Iterator[Lab]:
 
 
 def task(name: str) -> dict[str, Any]:
+    """One that is strange to the policy: sums have numbers, this has none."""
     return {"id": name, "prompt": f"{LEDGERS}, {name}.", "task_class": "sums", "expects": {"must_mention": ["EUR"]}}
 
 
@@ -147,7 +149,7 @@ def path_of(result: Result) -> tuple[Tier, ...]:
 def test_verdicts_on_the_bus_become_a_version_that_services_use_until_it_is_rolled_back(
     taught: Lab, folder: Path, tmp_path: Path
 ) -> None:
-    names = [f"ferry-{number:02d}" for number in range(REJECTED)]
+    names = [f"ferry-{letter}" for letter in ascii_lowercase[:REJECTED]]
     results = finished(taught, "ferries", names)
 
     assert {(result.status, path_of(result)) for result in results.values()} == {

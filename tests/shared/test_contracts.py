@@ -97,6 +97,10 @@ KEYS = {
         "tierbus.pilot.change.invoice~fields.0123abcd.3",
         "tierbus.pilot.change.invoice~fields.0123abcd.3",
     ),
+    "policy-saw": (
+        f"tierbus.tally.saw.0123456789abcdef.invoice~fields.{RUN}.end",
+        f"tierbus.tally.saw.0123456789abcdef.invoice~fields.{RUN}.end",
+    ),
     "rejected": ("tierbus.event.acme.rejected-7.rejected", "tierbus.event.acme.rejected-7.rejected"),
     "quality-due": (f"tierbus.watch.{RUN}", f"tierbus.watch.{RUN}"),
     "quality-measured": (

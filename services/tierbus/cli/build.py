@@ -18,6 +18,7 @@ from tierbus.batch.lot import Entry
 from tierbus.bus.app import Bus
 from tierbus.bus.app import serve as serve_until_stopped
 from tierbus.bus.pilots import JetPilots
+from tierbus.bus.tallies import JetTallies
 from tierbus.cache.key import setup_of
 from tierbus.cache.reuse import Sharing
 from tierbus.classes import Classes
@@ -37,7 +38,8 @@ from tierbus.planner.reuse import Reuse
 from tierbus.plans.library import Library
 from tierbus.policy.advisor import Advisor
 from tierbus.policy.looks import with_reviewer
-from tierbus.policy.store import load as load_policy
+from tierbus.policy.store import Stored
+from tierbus.policy.store import stored as stored_policy
 from tierbus.pricing.cost import warm
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
@@ -47,6 +49,7 @@ from tierbus.run import Run
 from tierbus.runs import Runs
 from tierbus.service import Service
 from tierbus.settings import Settings
+from tierbus.tallies import SharedPolicy
 from tierbus.telemetry import logs, names
 from tierbus.telemetry.meters import OtelMeters
 from tierbus.telemetry.names import Attr
@@ -58,6 +61,8 @@ log = structlog.get_logger(__name__)
 
 MISCONFIGURED = 6
 SERVICES = ("router", "planner", "executor", "reviewer")
+ADVISED = ("router", "reviewer")
+"""The services that decide by the learned policy."""
 
 
 ASKS: dict[str, tuple[Tier, ...]] = {
@@ -67,10 +72,6 @@ ASKS: dict[str, tuple[Tier, ...]] = {
     "reviewer": (Tier.SMALL, Tier.MID),
 }
 """The tiers that a service asks in most of its work; the router asks seldom, so its SDKs are loaded when it does."""
-
-
-def _advisor(path: Path, catalog: Catalog) -> Advisor:
-    return Advisor.of(with_reviewer(load_policy(path), catalog, time.time), catalog)
 
 
 class _Warmer:
@@ -122,7 +123,9 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         raise Misconfigured(f"unknown service {name!r}; there are {', '.join(SERVICES)}")
     catalog = load(settings.tiers)
     classes = load_classes(settings.classes)
-    advisor = _advisor(Path(settings.policy), catalog) if settings.policy else None
+    found = stored_policy(Path(settings.policy)) if settings.policy else None
+    if found is not None:
+        Advisor.of(found.policy, catalog)  # refused before there is a bus
 
     def build(bus: Bus) -> Service:
         warm([spec for specs in catalog.tiers.values() for spec in specs])
@@ -139,8 +142,14 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         if name == "reviewer":
             _measure_watch(told.meters, classes)
         pilots = Pilots(JetPilots(bus.publisher, bus.nc), classes, told.meters)
+        shared = _shared(found, name, bus, catalog, told) if found is not None and name in ADVISED else None
+        advisor = Advisor.of(shared, catalog) if shared is not None else None
         service = _service(name, bus, runs, desk, catalog, settings, classes, models, pilots, advisor, told.watch)
         warmer = _Warmer(models, [catalog.tiers[tier][0] for tier in ASKS[name]])
+        if shared is not None:
+            service = replace(
+                service, on_start=(*service.on_start, shared.start), on_stop=(*service.on_stop, shared.stop)
+            )
         return replace(
             service,
             on_start=(*service.on_start, warmer.start),
@@ -148,6 +157,13 @@ def builder(name: str, settings: Settings, told: Telemetry) -> Callable[[Bus], S
         )
 
     return build
+
+
+def _shared(found: Stored, name: str, bus: Bus, catalog: Catalog, told: Telemetry) -> SharedPolicy:
+    """The learned policy beside this catalog's reviewer, its counts shared over the bus; reviewers keep them."""
+    policy = with_reviewer(found.policy.fresh(), catalog, time.time)
+    tallies = JetTallies(bus.publisher, bus.nc)
+    return SharedPolicy(policy, found.digest, tallies, keeps=name == "reviewer", meters=told.meters)
 
 
 def _measure(meters: OtelMeters, desk: Desk, settings: Settings) -> None:

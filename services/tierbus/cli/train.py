@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 import typer
 
 from tierbus.bus.client import client
+from tierbus.bus.tallies import JetTallies
 from tierbus.cli.output import Exit, err, fail, out, run
 from tierbus.cli.refusals import refused
-from tierbus.cli.training.terminal import counted, trained
+from tierbus.cli.training.terminal import counted, counts, trained
 from tierbus.contracts import Result, Tier
 from tierbus.policy.assess import Mistake, assess
 from tierbus.policy.learned import Learned
@@ -23,6 +24,7 @@ from tierbus.policy.verdicts import Tally, overruled, tally
 from tierbus.replay.errors import INSTALL, Unplayable
 from tierbus.replay.records import Row, read
 from tierbus.settings import Settings
+from tierbus.tallies import SharedPolicy
 
 if TYPE_CHECKING:
     from tierbus.replay.board import Board
@@ -53,13 +55,14 @@ def train(
     ] = None,
     ledger: Annotated[bool, typer.Option("--from-ledger", help="Learn on from the verdicts in the ledger.")] = False,
     tenant: Annotated[str, typer.Option("--tenant", "-t", help="Only this tenant's.")] = "*",
+    used: Annotated[bool, typer.Option("--used", help="Show what the policy in use has counted on the bus.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="List the versions.")] = False,
     rollback: Annotated[bool, typer.Option("--rollback", help="Use the version before, or the one named.")] = False,
 ) -> None:
     """Learn which model to ask and whether to take its answer, from recorded answers or from the ledger."""
     given = data or []
-    if sum((bool(given) and not rollback, ledger, listed, rollback)) != 1:
-        fail("name files of recorded answers, or one of --from-ledger, --list and --rollback", Exit.USAGE)
+    if sum((bool(given) and not rollback, ledger, used, listed, rollback)) != 1:
+        fail("name files of recorded answers, or one of --from-ledger, --used, --list and --rollback", Exit.USAGE)
 
     if report is not None and not report.parent.is_dir():
         fail(f"--report {str(report)!r} cannot be written: there is no folder {str(report.parent)!r}", Exit.USAGE)
@@ -67,6 +70,8 @@ def train(
     def work() -> None:
         if listed:
             _list(to)
+        elif used:
+            _used(to)
         elif rollback:
             out.print(f"in use: {roll_back(to, _number(given))}", markup=False)
         elif ledger:
@@ -112,6 +117,24 @@ def _list(folder: Path) -> None:
         out.print(
             f"{name}  {at} UTC  {made.rows:,} labelled tasks  {made.fingerprint[:12]}  {mark}".rstrip(), markup=False
         )
+
+
+def _used(path: Path) -> None:
+    """What every process that uses the policy decides from now."""
+    found = stored(path)
+    policy = run(_counted(found.policy, found.digest))
+    for line in counts(policy):
+        out.print(line, markup=False, soft_wrap=True)
+
+
+async def _counted(policy: Learned, digest: str) -> Learned:
+    async with client(Settings.read()) as bus:
+        tallies = JetTallies(bus.publisher, bus.nc)
+        await tallies.born()
+        shared = SharedPolicy(policy, digest, tallies, keeps=False)
+        await shared.start()
+        await shared.stop()
+    return policy
 
 
 def _from_files(paths: list[Path], folder: Path, wish: _Wish) -> None:

@@ -20,6 +20,7 @@ from tierbus.contracts import (
     Message,
     PilotChanged,
     PilotOutcome,
+    PolicySaw,
     Result,
     StepReviewed,
     StepStarted,
@@ -74,6 +75,8 @@ class Publisher:
             await self._say_once(message, headers(message))
         elif isinstance(message, PilotOutcome | PilotChanged):
             await self._say_once(message, {TTL: f"{int(limits.PILOT_AGE_S)}s"})
+        elif isinstance(message, PolicySaw):
+            await self._say_once(message, {TTL: f"{int(limits.TALLY_AGE_S)}s"})
         elif isinstance(message, TimerSet):
             due = TimerDue(run=message.run)
             await self.put(message.subject, encode(due), _schedule(message.key, message.due_at, due.subject))

@@ -35,6 +35,7 @@ TASKS, WORK, EVENTS, OUTPUTS, LEDGER, QUALITY, DEAD = (
 CACHE = "CACHE"
 SHELVES = "SHELVES"
 PILOT = "PILOT"
+TALLY = "TALLY"
 BLOBS = "tierbus-blobs"
 RUN_SUBJECT = "tierbus.run.{run}"
 ITEM_SUBJECT = "tierbus.batch.item.{lane}.{run}.{step}.{attempt}"
@@ -44,6 +45,8 @@ LEAD_SUBJECT = "tierbus.cache.{tenant}.{key}"
 FOLLOW_SUBJECT = "tierbus.follow.{leader}.{follower}"
 SHELF_SUBJECT = "tierbus.shelf.{tenant}.{shape}"
 PILOT_SUBJECT = "tierbus.pilot.state.{task_class}.{rules}"
+TALLY_SUBJECT = "tierbus.tally.state.{policy}"
+SAW_SUBJECT = "tierbus.tally.saw.{policy}.>"
 CLOSING_SUBJECT = "tierbus.ctl.closing.{run}"
 
 
@@ -139,6 +142,14 @@ STREAMS: tuple[Stream, ...] = (
     _stream(
         PILOT,
         "tierbus.pilot.>",
+        retention="limits",
+        discard="old",
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
+    ),
+    _stream(
+        TALLY,
+        "tierbus.tally.>",
         retention="limits",
         discard="old",
         max_msgs_per_subject=1,

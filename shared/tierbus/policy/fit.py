@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types; scikit-learn requires it
 
+from tierbus.policy.drift import trained
 from tierbus.policy.features import Features, usable
 from tierbus.policy.fit_words import fit_words
 from tierbus.policy.learned import Learned, Lesson, stage_name
@@ -111,7 +112,10 @@ def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, ai
     found = _course(Outlook(gains, correct, usd, _usable(seens)), aim)
     if found is None:
         return Lesson(len(cases), groups, costs, stages, words=words)
-    return Lesson(len(cases), groups, costs, stages, found.course, found.quality, found.cost_share, words=words)
+    norm = trained(found.course, gains, seens)
+    return Lesson(
+        len(cases), groups, costs, stages, found.course, found.quality, found.cost_share, words=words, norm=norm
+    )
 
 
 def _words(

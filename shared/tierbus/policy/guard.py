@@ -6,10 +6,10 @@ alone never grows past a small share of it, whatever the order in which tasks ar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import sqrt
 
-from tierbus.policy.moves import Seen
+from tierbus.policy.tally import Moment, Tally
 
 GATE = 0.8
 """A cheap path that costs this share of the strong call or more is not tried."""
@@ -26,96 +26,103 @@ PRIOR_CALLS = 20
 RETRY_EVERY = 50
 """A class that was given up is tried again on every so many tasks."""
 
-
-@dataclass
-class Purse:
-    """What a class has spent beyond (or below, then negative) the strong model alone, in strong calls."""
-
-    lost: float = 0.0
-    tasks: float = 0.0
-
-    def allows(self, stake: float) -> bool:
-        """Whether a cheap call of this price may be lost. The price is a share of a strong call."""
-        return self.lost + stake <= LOSS_START + LOSS_RATE * self.tasks
-
-    def settle(self, spent: float, strong: float) -> None:
-        """A task is done: what it cost, and what the strong call alone would have, both in mean strong calls."""
-        self.lost += spent - strong
-        self.tasks += strong
+Calls = Sequence[tuple[int, float]]
+"""Places that were asked, with the dollars of each call."""
 
 
-@dataclass
-class Agreement:
-    """How often two cheap answers agreed, and how many tasks went by since the class was given up."""
-
-    asked: int = 0
-    agreed: int = 0
-    skipped: int = 0
-
-    def pays(self, price: float) -> bool:
-        """The money guard: agreement less its standard error exceeds the pair's price by the margin, or it is too early to say.
-
-        `price` is the pair's cost as a share of a strong call.
-        """
-        if self.asked < TRUST_FROM:
-            return True
-        rate = self.agreed / self.asked
-        error = sqrt(max(rate * (1 - rate), 1 / self.asked) / self.asked)
-        return rate - error > price + MARGIN
-
-    def due(self) -> bool:
-        """A class that was given up is due to be tried again."""
-        return self.skipped % RETRY_EVERY == RETRY_EVERY - 1
+def allows(tally: Tally, stake: float) -> bool:
+    """The stop-loss: whether a cheap call of this price may be lost. The price is a share of a strong call."""
+    return tally.lost + stake <= LOSS_START + LOSS_RATE * tally.worth
 
 
-@dataclass
+def pays(tally: Tally, price: float) -> bool:
+    """The money guard: agreement less its standard error exceeds the pair's price by the margin, or it is too early to say.
+
+    `price` is the pair's cost as a share of a strong call.
+    """
+    if tally.asked < TRUST_FROM:
+        return True
+    rate = tally.agreed / tally.asked
+    error = sqrt(max(rate * (1 - rate), 1 / tally.asked) / tally.asked)
+    return rate - error > price + MARGIN
+
+
+def due(tally: Tally) -> bool:
+    """A class that was given up is due to be tried again: so many tasks went by since two cheap answers came in."""
+    return max(0, tally.skipped - tally.skipped_at) % RETRY_EVERY == RETRY_EVERY - 1
+
+
+@dataclass(frozen=True)
 class Prices:
-    """Mean dollars of a call by place, as seen in use, from what is known before."""
+    """Mean dollars of a call by place: as counted in use, from what was known before."""
 
     known: tuple[float, ...]
-    spent: list[float] = field(default_factory=list)
-    calls: list[int] = field(default_factory=list)
-    beside: list[float] = field(default_factory=list)
-    strong: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.beside = self.beside or [0.0] * len(self.known)
-        self.strong = self.strong or [0.0] * len(self.known)
-        self.spent = self.spent or [0.0] * len(self.known)
-        self.calls = self.calls or [0] * len(self.known)
+    tally: Tally = field(default_factory=Tally)
 
     def usd(self, place: int) -> float:
         """Dollars that a call at this place is expected to cost; 0 where nothing is known."""
         prior = PRIOR_CALLS if self.known[place] > 0 else 0
-        calls = self.calls[place] + prior
-        return (self.spent[place] + prior * self.known[place]) / calls if calls else 0.0
+        seen, spent = (self.tally.calls[place], self.tally.spent_usd[place]) if self.tally.calls else (0, 0.0)
+        calls = seen + prior
+        return (spent + prior * self.known[place]) / calls if calls else 0.0
 
     def share(self, place: int) -> float:
         """The same as a share of a strong call; infinite where the strong model is free or unknown."""
         strong = self.usd(len(self.known) - 1)
         return self.usd(place) / strong if strong > 0 else float("inf")
 
-    def see(self, seen: Sequence[Seen]) -> None:
-        """Count what these calls cost."""
-        strong = len(self.known) - 1
-        for one in seen:
-            self.spent[one.place] += one.cost_usd
-            self.calls[one.place] += 1
-        paid = next((one.cost_usd for one in seen if one.place == strong), None)
-        for one in seen if paid is not None else ():
-            self.beside[one.place] += one.cost_usd
-            self.strong[one.place] += paid or 0.0
-
-    def strong_usd(self, seen: Sequence[Seen]) -> float:
+    def strong_usd(self, calls: Calls) -> float:
         """What the strong call cost, or would have cost: by its ratio to the cheap calls on tasks that had both.
 
         The mean of strong calls seen would be too high, because long tasks are the ones that climb.
         """
         strong = len(self.known) - 1
-        for one in seen:
-            if one.place == strong:
-                return one.cost_usd
-        told = [
-            one.cost_usd * self.strong[one.place] / self.beside[one.place] for one in seen if self.beside[one.place] > 0
-        ]
+        for place, usd in calls:
+            if place == strong:
+                return usd
+        beside, paid = self.tally.beside_usd, self.tally.strong_usd
+        told = [usd * paid[place] / beside[place] for place, usd in calls if beside and beside[place] > 0]
         return sum(told) / len(told) if told else self.usd(strong)
+
+
+def added(moment: Moment, before: Tally, known: tuple[float, ...]) -> Tally:
+    """What a moment of a task adds to its class's counts.
+
+    Args:
+        moment: what it shows.
+        before: what was counted before it: a task is worth what strong calls cost so far.
+        known: mean dollars of a call by place, from training; 0 where unknown.
+    """
+    ended = _ended(moment, before, known) if moment.calls else Tally()
+    if moment.agreed is None:
+        return ended
+    return ended.plus(Tally(asked=1, agreed=int(moment.agreed), skipped_at=before.skipped))
+
+
+def _ended(moment: Moment, before: Tally, known: tuple[float, ...]) -> Tally:
+    calls, places, strong = moment.calls, len(known), len(known) - 1
+    spent, count, beside, paid = [0.0] * places, [0] * places, [0.0] * places, [0.0] * places
+    strong_usd = next((usd for place, usd in calls if place == strong), None)
+    for place, usd in calls:
+        spent[place] += usd
+        count[place] += 1
+        if strong_usd is not None:
+            beside[place] += usd
+            paid[place] += strong_usd
+    skipped = int(all(place == strong for place, _ in calls))
+    bought = Tally(
+        tuple(spent),
+        tuple(count),
+        tuple(beside),
+        tuple(paid),
+        looks_saved_usd=moment.looks_saved_usd,
+        ended=1,
+        skipped=skipped,
+    )
+    prices = Prices(known, before.plus(bought))
+    mean_usd = prices.usd(strong)
+    if mean_usd <= 0:
+        return bought
+    worth = prices.strong_usd(calls) / mean_usd
+    spent_usd = sum([usd for _, usd in calls]) + moment.looks_usd
+    return replace(bought, lost=spent_usd / mean_usd - worth, worth=worth)

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from math import inf, sqrt
 
 from tierbus.policy.choose import Course, Step
+from tierbus.policy.drift import Norm, sign
 from tierbus.policy.features import agree, usable
-from tierbus.policy.guard import GATE, MARGIN, Agreement, Prices, Purse
+from tierbus.policy.guard import GATE, MARGIN, Prices, added, allows, due, pays
 from tierbus.policy.model import Stage
 from tierbus.policy.moves import Ask, Case, Judge, Move, Seen, Take
 from tierbus.policy.reading import Reader, read
 from tierbus.policy.review import Look, Odds, Reviewing
+from tierbus.policy.tally import Counted, Moment, Tally
 from tierbus.policy.words import COURSE_ROWS, Words
 
 
@@ -66,6 +68,7 @@ class Lesson:
         rates: accepted and rejected answers by place, from the ledger.
         words: what the words of a prompt say, where that is more than its other features do. Scores before any answer
             go by it; the course does too from `COURSE_ROWS` labels on.
+        norm: what its tasks in use are held against; None where that is not known.
     """
 
     rows: int
@@ -77,6 +80,7 @@ class Lesson:
     cost_share: float = 1.0
     rates: tuple[Rate, ...] = ()
     words: Words | None = None
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,15 @@ class Gain:
         return self.odds.strong - self.odds.right
 
 
-@dataclass
-class Ledger:
-    """What a class's tasks showed in use, without labels."""
+@dataclass(frozen=True)
+class Standing:
+    """How a class fares in use: the guards have given it up for now (and why), or its tasks are not those of training."""
 
-    prices: Prices
-    purse: Purse = field(default_factory=Purse)
-    agreement: Agreement = field(default_factory=Agreement)
-    looks_saved_usd: float = 0.0
+    given_up: str | None
+    away: bool
+
+
+_NOTHING = Counted()
 
 
 class Learned:
@@ -132,7 +137,7 @@ class Learned:
         self._look = look
         self._read = reader
         self._strong = len(self.models) - 1
-        self._used: dict[str, Ledger] = {}
+        self._used: dict[str, Counted] = {}
         self._kept: dict[tuple[str, str], Gain] = {}
 
     def covers(self, task_class: str) -> bool:
@@ -154,27 +159,72 @@ class Learned:
             return self._untaught(case, seen, "no lesson for this class")
         if lesson.course is None:
             return Ask(self._strong, "nothing cheaper holds the target in this class")
+        if self.counted(case.task_class).drift.away:
+            return self._untaught(case, seen, "its class is no longer as in training")
         at = self.gain(case, seen, lesson.course.first)
         if at is None or at.strange:
             return self._untaught(case, seen, "nothing like it was seen in training")
-        return self._taught(case, seen, lesson.course, at)
+        move = self._taught(case, seen, lesson.course, at)
+        if any(isinstance(move, Ask) and one.place == move.place for one in seen):
+            return self._untaught(
+                case, seen, "its course was not begun, for nothing like its prompt was seen in training"
+            )
+        return move
 
     def learn(self, case: Case, seen: tuple[Seen, ...]) -> None:
         """Count costs and agreement of a task that is done."""
-        used = self._ledger(case.task_class)
-        used.prices.see(seen)
-        strong_usd = used.prices.strong_usd(seen)
-        used.looks_saved_usd += self._look_saved_usd(case, seen, strong_usd)
-        mean_usd = used.prices.usd(self._strong)
-        if mean_usd > 0:
-            used.purse.settle(sum(one.cost_usd + one.judged_usd for one in seen) / mean_usd, strong_usd / mean_usd)
-        cheap = [one for one in seen if one.place != self._strong]
-        if len(cheap) > 1:
-            used.agreement.asked += 1
-            used.agreement.agreed += agree(cheap[0], cheap[1])
-            used.agreement.skipped = 0
-        elif not cheap:
-            used.agreement.skipped += 1
+        for moment in (*self.looked(case, seen), self.ended(case, seen)):
+            self.count(case.task_class, moment)
+
+    def looked(self, case: Case, seen: tuple[Seen, ...]) -> list[Moment]:
+        """What the cheap answers of a task show one by one, up to the second: nothing, where there is nothing to count."""
+        cheap = tuple(one for one in seen if one.place != self._strong)
+        return [moment for count in (1, 2) if len(cheap) >= count and (moment := self.moment(case, cheap[:count]))]
+
+    def moment(self, case: Case, cheap: tuple[Seen, ...]) -> Moment | None:
+        """What the last of these cheap answers shows; None where there is nothing to count."""
+        agreed = agree(cheap[0], cheap[1]) if len(cheap) == 2 else None  # noqa: PLR2004 - a pair
+        found = self._sign(case, cheap)
+        return None if agreed is None and found is None else Moment(agreed=agreed, sign=found)
+
+    def ended(self, case: Case, seen: tuple[Seen, ...]) -> Moment:
+        """What a task that is done shows."""
+        calls = tuple((one.place, one.cost_usd) for one in seen)
+        if all(one.judged is None for one in seen):
+            return Moment(calls=calls)
+        prices = self._prices(case.task_class, self.counted(case.task_class).tally)
+        looks_usd = sum(one.judged_usd for one in seen)
+        return Moment(
+            calls=calls,
+            looks_usd=looks_usd,
+            looks_saved_usd=self._looks_spared_usd(case, seen, prices.strong_usd(calls)) - looks_usd,
+        )
+
+    def count(self, task_class: str, moment: Moment) -> None:
+        """Add what a moment of a task of this class shows to what was counted."""
+        before, lesson = self.counted(task_class), self.lessons.get(task_class)
+        tally = before.tally.plus(added(moment, before.tally, self._known(task_class)))
+        drift = before.drift
+        if moment.sign is not None and lesson is not None and lesson.norm is not None:
+            drift = drift.after(moment.sign, lesson.norm)
+        self._used[task_class] = Counted(tally, drift)
+
+    def counted(self, task_class: str) -> Counted:
+        """What was counted of a class."""
+        return self._used.get(task_class, _NOTHING)
+
+    @property
+    def used(self) -> Mapping[str, Counted]:
+        """What was counted, by class."""
+        return self._used
+
+    def resume(self, used: Mapping[str, Counted]) -> None:
+        """Go on from what was counted before, by this process or another one."""
+        self._used = dict(used)
+
+    def standing(self, task_class: str, counted: Counted) -> Standing:
+        """How a class fares by these counts."""
+        return Standing(self._given_up(task_class, counted), counted.drift.away)
 
     def taught(self, rates: Mapping[str, Sequence[Rate]], costs_usd: Mapping[str, Sequence[float]]) -> "Learned":
         """The policy with a reviewer's verdicts counted in its class table; its models and thresholds stay.
@@ -286,7 +336,8 @@ class Learned:
             return step
         strong_usd = course.costs_usd[-1]
         more_usd = reviewing.usd + (1 - reviewing.accepts(at.odds)) * strong_usd - course.next_usd(without, strong_usd)
-        return step if more_usd <= max(self._ledger(case.task_class).looks_saved_usd, 0.0) else without
+        saved_usd = self.counted(case.task_class).tally.looks_saved_usd
+        return step if more_usd <= max(saved_usd, 0.0) else without
 
     def _look_usd(self, case: Case, course: Course, at: Gain) -> float:
         """Expected dollars from the first answer on, if it is looked at whatever it is; infinite where nobody can."""
@@ -298,25 +349,26 @@ class Learned:
         if self._look is None:
             return None
         found = self._look(case, next((one for one in seen if one.place == at.place), None))
-        used = self._ledger(case.task_class)
-        strong_usd = used.prices.usd(self._strong)
+        tally = self.counted(case.task_class).tally
+        strong_usd = self._prices(case.task_class, tally).usd(self._strong)
         if found is None or strong_usd <= 0:
             return None
         spent_usd = sum(one.cost_usd for one in seen) + found.usd
-        return found if used.purse.allows(spent_usd / strong_usd) else None
+        return found if allows(tally, spent_usd / strong_usd) else None
 
-    def _look_saved_usd(self, case: Case, seen: tuple[Seen, ...], strong_usd: float) -> float:
-        """Dollars that a look saved against what would have been done without it; of a second answer only its own are counted."""
-        if all(one.judged is None for one in seen):
-            return 0.0
+    def _looks_spared_usd(self, case: Case, seen: tuple[Seen, ...], strong_usd: float) -> float:
+        """Dollars that would have been spent without a look on this task that had one, less what was spent after it.
+
+        Of a second answer only its own dollars are counted.
+        """
         cheap = tuple(one for one in seen if one.place != self._strong)
-        spent_usd = sum(one.judged_usd for one in cheap) + (strong_usd if len(cheap) < len(seen) else 0.0)
+        after_usd = strong_usd if len(cheap) < len(seen) else 0.0
         lesson = self.lessons.get(case.task_class)
         course = lesson.course if lesson is not None else None
         at = self.gain(case, cheap, course.first) if course is not None else None
         if course is None or at is None:
-            return -spent_usd
-        return course.next_usd(_without_look(course, cheap, at), strong_usd) - spent_usd
+            return -after_usd
+        return course.next_usd(_without_look(course, cheap, at), strong_usd) - after_usd
 
     def _judged(self, judged: Seen) -> Move:
         """The reviewer was asked because its word decides."""
@@ -339,32 +391,74 @@ class Learned:
             return Ask(self._strong, f"{why}; two cheap models do not pay")
         return self._start(case, (0, 1), f"{why}; two cheap models are asked")
 
+    def lost_usd(self, task_class: str) -> float:
+        """About how many dollars a class has cost beyond the strong model alone; below 0: what it saved."""
+        tally = self.counted(task_class).tally
+        return tally.lost * self._prices(task_class, tally).usd(self._strong)
+
     def _pair_pays(self, case: Case) -> bool:
-        used = self._ledger(case.task_class)
-        price = used.prices.share(0) + used.prices.share(1)
-        if used.prices.usd(self._strong) <= 0:
+        tally = self.counted(case.task_class).tally
+        prices = self._prices(case.task_class, tally)
+        price = prices.share(0) + prices.share(1)
+        if prices.usd(self._strong) <= 0:
             return True
-        lesson = self.lessons.get(case.task_class)
-        known = [rate for rate in lesson.rates[:2] if rate.known] if lesson is not None else []
-        if known and min(rate.mean + rate.error for rate in known) < price + MARGIN:
+        if self._refused(case.task_class, price):
             return False
-        return price < GATE and (used.agreement.pays(price) or used.agreement.due())
+        return price < GATE and (pays(tally, price) or due(tally))
+
+    def _refused(self, task_class: str, price: float) -> bool:
+        """Reviewers accept too few of the cheap models' answers in this class for a pair at this price."""
+        lesson = self.lessons.get(task_class)
+        known = [rate for rate in lesson.rates[:2] if rate.known] if lesson is not None else []
+        return bool(known) and min(rate.mean + rate.error for rate in known) < price + MARGIN
 
     def _start(self, case: Case, places: Sequence[int], why: str) -> Move:
         """Ask the first of these cheap places, unless the stop-loss forbids to lose what all of them cost."""
-        used = self._ledger(case.task_class)
-        stake = sum(used.prices.share(place) for place in places)
-        if used.prices.usd(self._strong) > 0 and not used.purse.allows(stake):
+        tally = self.counted(case.task_class).tally
+        prices = self._prices(case.task_class, tally)
+        if prices.usd(self._strong) > 0 and not allows(tally, sum(prices.share(place) for place in places)):
             return Ask(self._strong, "the stop-loss: this class has cost more than the strong model alone")
         return Ask(places[0], why)
 
-    def _ledger(self, task_class: str) -> Ledger:
-        used = self._used.get(task_class)
-        if used is None:
-            lesson = self.lessons.get(task_class)
-            known = lesson.costs_usd if lesson is not None else (0.0,) * len(self.models)
-            used = self._used[task_class] = Ledger(Prices(known))
-        return used
+    def _given_up(self, task_class: str, counted: Counted) -> str | None:
+        """Why the guards keep a class from its cheap models, where they do."""
+        tally, lesson = counted.tally, self.lessons.get(task_class)
+        course = lesson.course if lesson is not None else None
+        prices = self._prices(task_class, tally)
+        if self._strong < 1 or prices.usd(self._strong) <= 0:
+            return None
+        if course is not None and not counted.drift.away:
+            stake = sum(prices.share(place) for place in (course.first, course.second) if place is not None)
+            return None if allows(tally, stake) else "the stop-loss"
+        if self._strong < 2 or (lesson is not None and lesson.stages and course is None):  # noqa: PLR2004 - two cheap models
+            return None
+        price = prices.share(0) + prices.share(1)
+        if price >= GATE or self._refused(task_class, price) or not pays(tally, price):
+            return "two cheap models do not pay"
+        return None if allows(tally, price) else "the stop-loss"
+
+    def _sign(self, case: Case, cheap: tuple[Seen, ...]) -> float | None:
+        """The sign of a task on which the course would ask its models, whoever asked them; None where it has none."""
+        lesson = self.lessons.get(case.task_class)
+        if lesson is None or lesson.norm is None or lesson.course is None or not cheap:
+            return None
+        course = lesson.course
+        by_place = {one.place: one for one in cheap}
+        first = by_place.get(course.first)
+        last = cheap[-1].place == course.first if course.second is None else course.second in by_place
+        if first is None or not last:
+            return None
+        before, after = self.gain(case, (), course.first), self.gain(case, (first,), course.first)
+        if before is None or after is None or before.strange or after.strange or not course.starts_cheap(before.gain):
+            return None
+        return sign(course, after.gain, first, by_place.get(course.second) if course.second is not None else None)
+
+    def _prices(self, task_class: str, tally: Tally) -> Prices:
+        return Prices(self._known(task_class), tally)
+
+    def _known(self, task_class: str) -> tuple[float, ...]:
+        lesson = self.lessons.get(task_class)
+        return lesson.costs_usd if lesson is not None else (0.0,) * len(self.models)
 
 
 def _fine(seen: tuple[Seen, ...]) -> bool:

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from tierbus.errors import Misconfigured
 from tierbus.policy.choose import Course, Curve
+from tierbus.policy.drift import Norm
 from tierbus.policy.learned import Learned, Lesson, Rate, stage_name
 from tierbus.policy.model import STRONG, Head, Stage
 from tierbus.policy.moves import Case, Seen
@@ -25,6 +26,7 @@ FORMAT = "tierbus-policy"
 SCHEMA_VERSION = 2
 """Goes up when the file's form or the meaning of a feature changes: a file of another version is refused."""
 CURRENT = "current"
+DIGEST_CHARS = 16
 _NAME = re.compile(r"policy-(\d{4,})\.json", re.ASCII)
 
 
@@ -47,10 +49,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Stored:
-    """A policy with its origin."""
+    """A policy with its origin; `digest` is of the file's text: another file, another policy."""
 
     policy: Learned
     made: Made
+    digest: str = ""
 
 
 def fingerprint(cases: Sequence[Case], correct: Sequence[Sequence[bool]], seens: Sequence[tuple[Seen, ...]]) -> str:
@@ -100,7 +103,7 @@ def parse(text: str, where: str) -> Stored:
             f"{where} has schema_version {body.get('schema_version')!r}, this release reads {SCHEMA_VERSION}; train again"
         )
     try:
-        return _stored(body)
+        return replace(_stored(body), digest=sha256(text.encode()).hexdigest()[:DIGEST_CHARS])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Misconfigured(f"{where} is damaged: {type(error).__name__}: {error}; train again or roll back") from None
 
@@ -142,11 +145,19 @@ def _lesson(body: Mapping[str, Any], places: int) -> Lesson:
         cost_share=_number(body["cost_share"]),
         rates=tuple(Rate(int(rate["accepted"]), int(rate["rejected"])) for rate in body["rates"]),
         words=None if body.get("words") is None else _words(body["words"], places),
+        norm=None if body.get("norm") is None else _norm(body["norm"]),
     )
     if lesson.rates and len(lesson.rates) != places:
         raise ValueError(f"rates of {len(lesson.rates)} places, there are {places}")
     _check_stages(lesson)
     return lesson
+
+
+def _norm(body: Mapping[str, Any]) -> Norm:
+    norm = Norm(int(body["rows"]), *(_number(body[name]) for name in ("mean", "spread", "least", "most")))
+    if norm.rows < 1 or norm.spread < 0 or not -1 <= norm.least <= norm.mean <= norm.most <= 1:
+        raise ValueError(f"norm {dict(body)!r} is of no signs between -1 and 1")
+    return norm
 
 
 def _check_stages(lesson: Lesson) -> None:

@@ -81,6 +81,7 @@ class Attr(StrEnum):
 
     PILOT_CHANGE = "tierbus.pilot.change"
     PILOT_PASSED = "tierbus.pilot.passed"
+    POLICY_CHANGE = "tierbus.policy.change"
 
     QUEUE = "tierbus.queue"
     CONSUMER = "tierbus.consumer"
@@ -319,6 +320,14 @@ PILOT_OVERHEAD = Metric(
     "Dollars of shadows: runs that are only judged. They are in the spend too.",
     (Attr.CLASS,),
 )
+POLICY_CHANGES = Metric(
+    "tierbus.policy.changes",
+    "{change}",
+    Kind.COUNTER,
+    "What became of classes under the learned policy: given-up (cheap models cost more), taken-again, drifted (not as in"
+    " training), as-trained (again).",
+    (Attr.CLASS, Attr.POLICY_CHANGE),
+)
 BUDGET_LIMIT = Metric(
     "tierbus.budget.limit.usd",
     "{USD}",
@@ -360,6 +369,7 @@ METRICS: tuple[Metric, ...] = (
     PILOT_TRIES,
     PILOT_CHANGES,
     PILOT_OVERHEAD,
+    POLICY_CHANGES,
     BUDGET_LIMIT,
 )
 """Everything that is measured; a test holds dashboards and alert rules against it."""

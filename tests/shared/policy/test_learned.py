@@ -6,9 +6,10 @@ import pytest
 from tests.shared.policy.made import MODELS, Tasks, moves, share, tasks, taught
 
 from tierbus.policy.guard import LOSS_RATE, LOSS_START
-from tierbus.policy.learned import Learned, Rate
+from tierbus.policy.learned import Learned, Rate, Standing
 from tierbus.policy.moves import Ask, Case, Judge, Seen, Take
 from tierbus.policy.review import Reviewing
+from tierbus.policy.tally import Counted, Tally
 from tierbus.replay.board import Board
 from tierbus.replay.play import Played, Reviewer, play, told
 
@@ -63,6 +64,22 @@ def test_a_task_unlike_all_in_training_is_not_judged_by_the_lesson() -> None:
     assert "nothing like it" in policy.next(case, ()).why
 
 
+def test_a_task_that_was_strange_until_its_first_answer_came_asks_nobody_twice() -> None:
+    lesson = taught().lessons["sums"]
+    assert lesson.course is not None
+    course = replace(lesson.course, first=1, second=0)
+    strange = {**lesson.stages, "prompt": replace(lesson.stages["prompt"], limit=-1.0)}
+    policy = Learned(MODELS, {"sums": replace(lesson, stages=strange, course=course)}, 0.01)
+
+    asked = []
+    for case, answers, _ in zip(*tasks(200, 16), strict=True):
+        made = moves(policy, case, answers)
+        asked.append([move.place for move in made if isinstance(move, Ask)])
+
+    assert all(len(set(places)) == len(places) for places in asked)
+    assert [0, 1] in [places[:2] for places in asked]
+
+
 def test_a_category_that_training_did_not_have_is_not_judged_by_the_lesson() -> None:
     lesson = replace(taught().lessons["sums"], groups=("short", "long"))
     policy = Learned(MODELS, {"sums": lesson}, 0.01)
@@ -96,6 +113,54 @@ def test_no_order_of_arrival_makes_a_class_dearer_than_the_strong_model_by_more_
         cost, _ = share(policy.fresh(), order)
 
         assert cost <= bound
+
+
+def test_counts_that_are_gone_on_with_make_the_same_moves() -> None:
+    played = tasks(300, 12)
+    whole, first = taught().fresh(), taught().fresh()
+    halves = [list(zip(*played, strict=True))[:150], list(zip(*played, strict=True))[150:]]
+    for case, answers, _ in halves[0]:
+        moves(whole, case, answers)
+        moves(first, case, answers)
+    second = taught().fresh()
+    second.resume(first.used)
+
+    assert second.used == whole.used
+    for case, answers, _ in halves[1]:
+        assert moves(second, case, answers) == moves(whole, case, answers)
+    assert second.used == whole.used
+    assert taught().fresh().used == {}
+
+
+def test_a_class_that_saves_is_not_given_up_and_its_savings_are_told() -> None:
+    policy = taught().fresh()
+    share(policy, tasks(300, 13))
+
+    assert policy.standing("sums", policy.counted("sums")) == Standing(None, away=False)
+    assert policy.lost_usd("sums") < 0
+
+
+def test_a_class_that_is_given_up_says_why() -> None:
+    policy = Learned(MODELS, {}, 0.01)
+    dear = Tally((1.0, 1.0, 2.0), (2, 2, 2), asked=2)
+    apart = Tally((0.1, 0.1, 2.0), (30, 30, 2), asked=30)
+    lost = Tally((0.1, 0.1, 2.0), (2, 2, 2), asked=2, lost=2.0, worth=2.0)
+
+    assert [policy.standing("poems", Counted(tally)).given_up for tally in (Tally(), dear, apart, lost)] == [
+        None,
+        "two cheap models do not pay",
+        "two cheap models do not pay",
+        "the stop-loss",
+    ]
+    assert Learned(("only",), {}, 0.01).standing("poems", Counted(Tally((1.0,), (1,)))).given_up is None
+
+
+def test_a_class_that_the_strong_model_does_at_once_is_not_given_up() -> None:
+    lesson = replace(taught().lessons["sums"], course=None)
+    policy = Learned(MODELS, {"sums": lesson}, 0.01)
+    share(policy, tasks(30, 14))
+
+    assert policy.standing("sums", policy.counted("sums")).given_up is None
 
 
 def test_two_cheap_models_that_never_agree_are_given_up() -> None:

@@ -44,6 +44,24 @@ def test_what_was_counted_of_the_ledger_is_kept_by_tenant(tmp_path: Path) -> Non
     assert stored(tmp_path / "p.json").made == made
 
 
+def test_a_norm_is_kept_and_a_file_without_one_knows_none() -> None:
+    body = json.loads(dump(taught(), MADE))
+    norm = taught().lessons["sums"].norm
+
+    assert norm is not None
+    assert parse(json.dumps(body), "here").policy.lessons["sums"].norm == norm
+    del body["classes"]["sums"]["norm"]
+    assert parse(json.dumps(body), "here").policy.lessons["sums"].norm is None
+
+
+def test_every_file_is_another_policy() -> None:
+    first, again = (parse(dump(taught(), made), "here").digest for made in (MADE, MADE))
+    later = parse(dump(taught(), Made(1_700_000_001.0, "ab" * 32, 700)), "here").digest
+
+    assert first == again != later
+    assert len(first) == 16
+
+
 def test_a_policy_for_other_models_is_refused_with_their_names(tmp_path: Path) -> None:
     save(tmp_path / "p.json", taught(), MADE)
 
@@ -75,6 +93,9 @@ def _without(body: dict[str, Any], *path: Any) -> None:
         ),
         (lambda body: body["classes"]["sums"]["stages"]["prompt"]["means"].pop(), "numbers where"),
         (lambda body: body["classes"]["sums"]["course"].update(first=2), "course over places"),
+        (lambda body: body["classes"]["sums"]["norm"].update(mean=1.5), "norm .* is of no signs"),
+        (lambda body: body["classes"]["sums"]["norm"].update(rows=0), "norm .* is of no signs"),
+        (lambda body: _without(body, "classes", "sums", "norm", "spread"), "KeyError"),
         (lambda body: body["classes"]["sums"]["course"]["after_prompt"]["gains"].reverse(), "do not rise"),
     ],
 )

@@ -66,6 +66,23 @@ def _assessed(one: Assessment, where: str) -> Iterator[str]:
         yield f"{where}: a first answer's chance to be right is off by {100 * one.calibration:.1f} points on average"
 
 
+def counts(policy: Learned) -> Iterator[str]:
+    """What a policy's classes showed in use, and how they fare."""
+    if not policy.used:
+        yield "nothing is counted yet: this version of the policy has seen no task end"
+    for name in sorted(policy.used):
+        counted, lost_usd = policy.counted(name), policy.lost_usd(name)
+        tally = counted.tally
+        agreed = "" if not tally.asked else f", two cheap models agreed on {tally.agreed:,} of {tally.asked:,}"
+        money = f"${abs(lost_usd):.6f} {'more' if lost_usd > 0 else 'less'} than the strong model alone"
+        yield f"{name}: {tally.ended:,} tasks{agreed}, about {money}"
+        standing = policy.standing(name, counted)
+        if standing.away:
+            yield "  its tasks are no longer as in training: it is treated as unknown until they are"
+        if standing.given_up is not None:
+            yield f"  given up for now: {standing.given_up}"
+
+
 def counted(tally: Tally, policy: Learned, mistakes: Sequence[Mistake]) -> Iterator[str]:
     """What the ledger's verdicts added, and in how many tasks another model's answer was accepted than the first one's."""
     yield f"{tally.results:,} finished tasks; these labels are the reviewer's, not truth"

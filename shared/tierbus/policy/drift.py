@@ -1,0 +1,150 @@
+"""Whether a class's tasks in use are still like those it was trained on: a test that may be looked at after every task.
+
+Every task gives a sign, a number that needs no label. Where the course asks two cheap models, it is whether they agree (1
+or 0), on the tasks where it asks both; where it asks one, what a strong call is expected to add to that one's answer.
+Training keeps the sign's mean (`Norm`) over tasks that the models were not fitted on.
+
+In use the question is whether the mean has left what training leaves open: `REACH` of training's own standard errors and
+`SLACK`. On either side a stake is bet on it: where it did not leave, a stake is not expected to grow, whatever went before, so it
+reaches 1 / `LEVEL` with a chance of `LEVEL` at most, ever (Ville's inequality; Waudby-Smith, Ramdas, "Estimating means of
+bounded random variables by betting", JRSS B 2024). Like a pilot's evidence it is spread over several sizes of bet and
+several beginnings, so that a class that was fine for long is found too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from tierbus.policy.choose import Course, Step
+from tierbus.policy.features import agree, usable
+from tierbus.policy.moves import Seen
+
+REACH = 2.0
+"""Standard errors of training's mean that a class may be away from it."""
+SLACK = 0.01
+"""How far it may be away besides: the models in use were fitted on more tasks than those that training's signs are from,
+and a point more or less changes no decision worth a word."""
+LEVEL = 0.0025
+"""The chance, on each side, that a class which stays within reach is ever called another."""
+BETS = (0.05, 0.1, 0.2, 0.4, 0.7)
+"""Shares of a stake that one task may cost."""
+BEGIN_EVERY = 25
+"""A new part of the stake is put in after so many tasks; the k-th part is 1/(k(k+1)), and all of them are 1."""
+BLOCK = 50
+"""A class that was called another is taken back when the mean of so many tasks in a row is what training leads to expect."""
+ENOUGH = 30
+"""Tasks in training below which nothing is held against it."""
+WIDE = 4.0
+"""Standard deviations of a gain from its mean beyond which it counts no more than there: rare ones would hide the many."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """The sign in training: over how many tasks, its mean, its standard deviation, the least and the most that it counts."""
+
+    rows: int
+    mean: float
+    spread: float
+    least: float = 0.0
+    most: float = 1.0
+
+    @property
+    def reach(self) -> float:
+        """How far from the mean the truth may be, for all that training tells."""
+        # where all tasks were of one kind, one of the other kind may only have been missed
+        return SLACK + REACH * max(self.spread, 1 / sqrt(self.rows)) / sqrt(self.rows)
+
+
+def sign(course: Course, gain: float, first: Seen, second: Seen | None) -> float | None:
+    """The sign of a task on which the course asks its first model; None where it gives none.
+
+    `gain` is what a strong call is expected to add to the first answer alone; `second` None: it was not asked for.
+    """
+    if course.second is None:
+        return gain
+    if second is None or course.step(gain, usable=usable(first)) is not Step.SECOND:
+        return None
+    return float(agree(first, second))
+
+
+def trained(
+    course: Course, gains: Mapping[tuple[int, ...], Mapping[int, Iterable[float]]], seens: Iterable[tuple[Seen, ...]]
+) -> Norm | None:
+    """What training shows of the tasks on which a course does what its sign is taken from; None where they are too few.
+
+    `gains` are those that models say which were not fitted on the task, `seens` the answers of every place.
+    """
+    first = course.first
+    before, after = gains[()][first], gains[(first,)][first]
+    signs = [
+        found
+        for row, prompt, gain in zip(seens, before, after, strict=True)
+        if course.starts_cheap(prompt)
+        and (found := sign(course, gain, row[first], None if course.second is None else row[course.second])) is not None
+    ]
+    if len(signs) < ENOUGH:
+        return None
+    mean, spread = _moments(signs)
+    if course.second is not None:
+        return Norm(len(signs), mean, spread)
+    least, most = max(-1.0, mean - WIDE * spread), min(1.0, mean + WIDE * spread)
+    return Norm(len(signs), *_moments([min(max(one, least), most) for one in signs]), least, most)
+
+
+def _moments(signs: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation."""
+    mean = sum(signs) / len(signs)
+    return float(mean), float(sqrt(sum((one - mean) ** 2 for one in signs) / len(signs)))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the signs in use speak against training; counted in the order in which they came.
+
+    Args:
+        seen: signs since the stakes began.
+        below: stakes on a mean below what training leaves open, by size of bet.
+        above: stakes on one above it.
+        away: the class was called another and was not taken back.
+        block: signs since then, of the block that is under way.
+        total: their sum.
+    """
+
+    seen: int = 0
+    below: tuple[float, ...] = ()
+    above: tuple[float, ...] = ()
+    away: bool = False
+    block: int = 0
+    total: float = 0.0
+
+    def after(self, sign: float, trained: Norm) -> "Drift":
+        """With one sign more."""
+        sign = min(max(sign, trained.least), trained.most)
+        return self._back(sign, trained) if self.away else self._on(sign, trained)
+
+    def _on(self, sign: float, trained: Norm) -> "Drift":
+        fresh = 0.0
+        part = self.seen // BEGIN_EVERY + 1
+        if self.seen % BEGIN_EVERY == 0:
+            fresh = 1 / (part * (part + 1)) / len(BETS)
+        low, high = trained.mean - trained.reach, trained.mean + trained.reach
+        below = _bet(self.below, fresh, (low - sign) / (trained.most - low) if low > trained.least else 0.0)
+        above = _bet(self.above, fresh, (sign - high) / (high - trained.least) if high < trained.most else 0.0)
+        if max(sum(below), sum(above)) >= 1 / LEVEL:
+            return Drift(away=True)
+        return Drift(self.seen + 1, below, above)
+
+    def _back(self, sign: float, trained: Norm) -> "Drift":
+        block, total = self.block + 1, self.total + sign
+        if block < BLOCK:
+            return Drift(away=True, block=block, total=total)
+        error = 2 * trained.spread / sqrt(BLOCK)
+        if abs(total / block - trained.mean) <= trained.reach + error:
+            return Drift()
+        return Drift(away=True)
+
+
+def _bet(stakes: tuple[float, ...], fresh: float, gain: float) -> tuple[float, ...]:
+    """The stakes after a task on which a whole stake would gain so many times itself (lose: negative, -1 at most)."""
+    before = stakes or (0.0,) * len(BETS)
+    return tuple([(stake + fresh) * (1 + bet * gain) for bet, stake in zip(BETS, before, strict=True)])

@@ -1,0 +1,106 @@
+"""What a review shows the learned policy is said once, however often the attempt is delivered."""
+
+import asyncio
+
+import pytest
+from tests.parts import Parts
+from tests.plans import NOW, RUN, decision, new_run
+from tests.policies import LADDER, unlike
+
+from tierbus.contracts import Content, Outcome, Priority, ReviewLevel, StepExecuted, StepReleased, Tier
+from tierbus.policy.advisor import Advisor
+from tierbus.reviewer.app import Reviewer
+from tierbus.reviewer.ladder import Ladder
+from tierbus.run import begin
+from tierbus.service import Delivery
+from tierbus.tallies import SharedPolicy
+from tierbus.testing.tallies import MemoryTallies
+
+FIRST = Delivery("tierbus.review.normal.x", "WORK", 7, 1, NOW)
+AGAIN = Delivery("tierbus.review.normal.x", "WORK", 7, 2, NOW)
+
+
+def executed(text: str, **more: object) -> StepExecuted:
+    given: dict[str, object] = {
+        "run": RUN,
+        "step": "answer",
+        "attempt": 1,
+        "tier": Tier.SMALL,
+        "priority": Priority.NORMAL,
+        "outcome": Outcome.ANSWERED,
+        "output": Content.of(text),
+        "model": LADDER[0],
+        **more,
+    }
+    return StepExecuted.model_validate(given)
+
+
+class Bench:
+    """A reviewer whose policy counts into a log in memory."""
+
+    def __init__(self, *answers: str) -> None:
+        self.parts = Parts(list(answers))
+        self.tallies = MemoryTallies()
+        self.shared = SharedPolicy(unlike("sums"), "f" * 16, self.tallies, keeps=True)
+        ladder = Ladder(
+            self.parts.texts, self.parts.desk, self.parts.catalog, Advisor.of(self.shared, self.parts.catalog)
+        )
+        self.ladder = ladder
+        self.service = Reviewer(self.parts.runs, ladder, self.parts.quality).service()
+
+    async def begun(self) -> None:
+        run = begin(new_run(decision=decision(review=ReviewLevel.STANDARD), task_class="sums"), NOW).run
+        await self.parts.store.write(run, 0)
+        await self.shared.start()
+
+    async def hear(self, message: StepExecuted, delivery: Delivery) -> list[object]:
+        return list(await self.service.handlers[StepExecuted](message, delivery))
+
+    async def said(self) -> list[tuple[str, bool | None, tuple[int, ...]]]:
+        await asyncio.sleep(0.1)
+        return [
+            (held.saw.moment, held.saw.agreed, tuple(call.place for call in held.saw.calls))
+            for held in self.tallies.held
+        ]
+
+
+async def test_an_attempt_that_is_delivered_again_counts_once() -> None:
+    bench = Bench("8", "8")
+    await bench.begun()
+
+    await bench.hear(executed("8"), FIRST)
+    await bench.hear(executed("8"), AGAIN)
+
+    assert await bench.said() == [("2", True, ()), ("end", None, (0, 1))]
+    assert bench.shared.policy.counted("sums").tally.ended == 1
+
+
+async def test_a_review_whose_worker_died_before_it_was_written_down_counts_once() -> None:
+    bench = Bench("9")
+    await bench.begun()
+    run, _ = await bench.parts.runs.read(RUN)
+
+    await bench.ladder.review(run, executed("8"), again=False)
+    [up, *_] = [one for one in await bench.hear(executed("8"), AGAIN) if isinstance(one, StepReleased)]
+    strong = executed("8", tier=Tier.FRONTIER, model=LADDER[-1], attempt=2)
+    await bench.ladder.review((await bench.parts.runs.read(RUN))[0], strong, again=False)
+    await bench.hear(strong, AGAIN)
+
+    assert up.tier is Tier.FRONTIER
+    said = await bench.said()
+    assert [one[:2] for one in said] == [("2", False), ("end", None)]
+    tally = bench.shared.policy.counted("sums").tally
+    assert (tally.ended, tally.asked, tally.agreed) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["there", "away"])
+async def test_a_review_never_waits_for_its_counting(away: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tierbus.tallies.START_S", 0.05)
+    bench = Bench("8")
+    bench.tallies.away = away
+    await bench.begun()
+
+    said = await bench.hear(executed("8"), FIRST)
+
+    assert [type(one).__name__ for one in said] == ["StepReviewed", "Result"]
+    await bench.shared.stop()

@@ -1,0 +1,154 @@
+"""A class in use against its training: found when it is another, left alone when it is not."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.shared.policy.made import MODELS, moves, tasks, taught
+
+from tierbus.policy.choose import Course, Curve
+from tierbus.policy.drift import BLOCK, ENOUGH, LEVEL, Drift, Norm, sign, trained
+from tierbus.policy.learned import Learned
+from tierbus.policy.moves import Case, Seen
+
+NORM = Norm(400, 0.85, 0.357)
+GAINS = Norm(400, 0.05, 0.1, -0.35, 0.45)
+FLAT = Curve((0.0,), (0.1,))
+ONE = Course(0, None, 4.0, (0.1, 1.0), FLAT)
+TWO = Course(1, 0, 4.0, (0.1, 0.1, 1.0), FLAT, Curve((0.0,), (0.2,)))
+
+
+def agreements(rate: float, count: int, seed: int) -> list[float]:
+    rng = random.Random(seed)
+    return [float(rng.random() < rate) for _ in range(count)]
+
+
+def found_after(norm: Norm, signs: list[float]) -> int | None:
+    drift = Drift()
+    for number, one in enumerate(signs, start=1):
+        drift = drift.after(one, norm)
+        if drift.away:
+            return number
+    return None
+
+
+def said(place: int, answer: str, valid: bool | None = None) -> Seen:
+    return Seen(place, answer, answer, valid, False, 1, 1, 0.1)
+
+
+@pytest.mark.parametrize("rate", [0.85, 0.83, 0.87])
+def test_a_class_that_is_as_in_training_is_left_alone_however_long_it_is_watched(rate: float) -> None:
+    alarms = [found_after(NORM, agreements(rate, 5000, seed)) for seed in range(40)]
+
+    assert alarms == [None] * 40
+
+
+def test_at_the_very_edge_of_what_training_leaves_open_it_is_called_another_as_seldom_as_promised() -> None:
+    edge = NORM.mean - NORM.reach
+    alarms = sum(found_after(NORM, agreements(edge, 400, seed)) is not None for seed in range(1000))
+
+    assert alarms <= 1000 * 2 * LEVEL + 3 * (1000 * 2 * LEVEL) ** 0.5
+
+
+@pytest.mark.parametrize(("rate", "most"), [(0.5, 90), (0.3, 40), (0.0, 15), (1.0, 150)])
+def test_a_class_that_is_another_is_found_soon(rate: float, most: int) -> None:
+    after = [found_after(NORM, agreements(rate, 400, seed)) for seed in range(30)]
+
+    assert all(number is not None and number <= 2 * most for number in after)
+    assert np.median([number for number in after if number is not None]) <= most
+
+
+def test_a_class_that_was_fine_for_long_is_found_almost_as_soon() -> None:
+    fine = agreements(0.85, 20_000, 1)
+    after = [found_after(NORM, fine + agreements(0.4, 400, seed)) for seed in range(5)]
+
+    assert all(number is not None and 20_000 < number < 20_200 for number in after)
+
+
+@pytest.mark.parametrize("mean", [-0.1, 0.2])
+def test_predicted_gains_that_are_other_than_in_training_are_found_on_either_side(mean: float) -> None:
+    rng = random.Random(3)
+    signs = [rng.gauss(mean, 0.1) for _ in range(200)]
+    usual = [rng.gauss(0.05, 0.1) for _ in range(5000)]
+
+    assert (found_after(GAINS, signs) or 999) < 60
+    assert found_after(GAINS, usual) is None
+
+
+def test_a_class_is_taken_back_when_it_is_as_in_training_again() -> None:
+    drift = Drift(away=True)
+    for one in agreements(0.4, 10 * BLOCK, 5):
+        drift = drift.after(one, NORM)
+        assert drift.away
+    for one in [1.0] * 42 + [0.0] * 8:
+        assert drift.away
+        drift = drift.after(one, NORM)
+
+    assert drift == Drift()
+
+
+def test_where_all_pairs_agreed_in_training_one_that_does_not_is_no_alarm() -> None:
+    always = Norm(100, 1.0, 0.0)
+    rng = random.Random(1)
+
+    assert found_after(always, [float(rng.random() > 0.01) for _ in range(2000)]) is None
+    assert found_after(always, agreements(0.7, 100, 1)) is not None
+
+
+def test_the_sign_of_a_course_with_one_cheap_model_is_the_gain_after_its_answer() -> None:
+    assert sign(ONE, 0.125, said(0, "red"), None) == 0.125
+
+
+def test_the_sign_of_a_course_with_two_is_their_agreement_where_it_asks_both() -> None:
+    assert sign(TWO, 0.1, said(1, "red"), said(0, " Red")) == 1.0
+    assert sign(TWO, 0.1, said(1, "red"), said(0, "blue")) == 0.0
+    assert sign(TWO, 0.1, said(1, "red"), None) is None
+    assert sign(TWO, 0.01, said(1, "red"), said(0, "red")) is None, "the first answer is taken at once"
+
+
+def test_training_keeps_the_mean_of_the_signs_that_it_saw() -> None:
+    seens = [(said(0, "red"), said(1, "red" if number % 4 else "blue"), said(2, "red")) for number in range(80)]
+    gains = {(): {1: [0.0] * 80}, (1,): {1: [0.1] * 60 + [0.01] * 20}}
+
+    assert trained(TWO, gains, seens) == Norm(60, 0.75, (0.75 * 0.25) ** 0.5)
+
+
+def test_too_few_signs_in_training_are_held_against_nothing() -> None:
+    few = ENOUGH - 1
+    gains = {(): {0: [0.0] * few}, (0,): {0: [0.1] * few}}
+
+    assert trained(ONE, gains, [(said(0, "red"), said(1, "red"))] * few) is None
+
+
+def test_a_policy_holds_its_own_kind_of_tasks_for_its_own_and_leaves_a_class_that_is_another() -> None:
+    policy = taught().fresh()
+    for case, answers, _ in zip(*tasks(1500, 31), strict=True):
+        moves(policy, case, answers)
+    assert policy.lessons["sums"].norm is not None
+    assert not policy.counted("sums").drift.away
+
+    course = policy.lessons["sums"].course
+    assert course is not None
+    assert course.second is not None
+    for case, answers, _ in zip(*tasks(700, 32), strict=True):
+        apart = list(answers)
+        apart[course.second] = apart[course.second]._replace(answer="x")
+        moves(policy, case, tuple(apart))
+
+    assert policy.counted("sums").drift.away
+    assert policy.standing("sums", policy.counted("sums")).away
+    assert "no longer as in training" in policy.next(_plain(), ()).why
+
+
+def test_without_a_norm_nothing_is_held_against_a_class() -> None:
+    lesson = replace(taught().lessons["sums"], norm=None)
+    policy = Learned(MODELS, {"sums": lesson}, 0.01)
+    for case, answers, _ in zip(*tasks(400, 33), strict=True):
+        moves(policy, case, (answers[0]._replace(answer="x"), *answers[1:]))
+
+    assert policy.counted("sums").drift == Drift()
+
+
+def _plain() -> Case:
+    return tasks(1, 34)[0][0]
