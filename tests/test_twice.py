@@ -14,6 +14,7 @@ from tierbus.contracts import (
     GENERAL,
     BatchDue,
     CancelRequested,
+    FeedbackGiven,
     Message,
     Outcome,
     PilotArm,
@@ -236,6 +237,10 @@ async def _pilot(bench: Bench) -> tuple[Service, Message]:
     return bench.reviewer, outcome
 
 
+async def _feedback(bench: Bench) -> tuple[Service, Message]:
+    return bench.reviewer, FeedbackGiven(run=RUN, tenant="acme", task="t-1", score=1.0, at=NOW)
+
+
 SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "task": _task,
     "task that leads": _task_that_leads,
@@ -253,6 +258,7 @@ SETTINGS: dict[str, Callable[[Bench], Awaitable[tuple[Service, Message]]]] = {
     "quality-due": _quality,
     "batch-due": _batch_due,
     "pilot-outcome": _pilot,
+    "feedback-given": _feedback,
 }
 
 

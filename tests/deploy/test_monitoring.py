@@ -49,7 +49,7 @@ VALUES = {
 ALERTS = {
     "TierbusBudgetBurn", "TierbusBudgetForecast", "TierbusEscalationRate", "TierbusUnpricedCalls", "TierbusFirstPassDrop",
     "TierbusQueueWait", "TierbusStuckConsumer", "TierbusDeadLetters", "TierbusProviderErrors", "TierbusServiceDown",
-    "TierbusQualityWorse", "TierbusWatchCap",
+    "TierbusQualityWorse", "TierbusFeedbackPoor", "TierbusWatchCap",
     "TierbusPilotRolledBack", "TierbusPolicyDrift",
 }  # fmt: skip
 

@@ -182,6 +182,27 @@ def test_its_metrics_are_counted_by_the_classes_of_the_file(watched_lab: Lab) ->
     assert not [line for line in counted if "unwatched" in line]
 
 
+def test_feedback_is_counted_by_the_classes_of_the_file(watched_lab: Lab) -> None:
+    import urllib.request
+
+    submit_all(watched_lab, "rated", [body("one", "letters"), body("two", "unwatched")])
+    for words in (("one", "--good"), ("one", "--score", "0.25"), ("two", "--bad")):
+        assert tierbus(watched_lab, "feedback", "--tenant", "rated", *words).returncode == 0
+    found: dict[str, float] = {}
+
+    def counted() -> bool:
+        with urllib.request.urlopen(f"{watched_lab.stack.health['reviewer']}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        told = (line.rpartition(" ") for line in lines if line.startswith("tierbus_quality_feedback"))
+        found.update({name: float(value) for name, _, value in told})
+        return sum(value for name, value in found.items() if "feedback_total" in name) == 3
+
+    until(counted, "three words")
+
+    assert sorted(value for name, value in found.items() if "letters" in name) == [1.25, 2.0]
+    assert not [name for name in found if "unwatched" in name]
+
+
 @pytest.mark.timeout(300)
 def test_a_reviewer_killed_in_the_frontiers_and_in_the_judges_call_pays_for_what_was_in_flight_alone(
     watched_lab: Lab,

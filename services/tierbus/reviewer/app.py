@@ -8,6 +8,7 @@ import structlog
 
 from tierbus.cache.reuse import Sharing
 from tierbus.contracts import (
+    FeedbackGiven,
     Message,
     PilotOutcome,
     QualityDue,
@@ -47,6 +48,7 @@ class Reviewer:
                 TimerDue: self.on_due,
                 QualityDue: self.quality.on_due,
                 PilotOutcome: self.on_outcome,
+                FeedbackGiven: self.quality.on_feedback,
             },
             give_up={StepExecuted: self.give_up, QualityDue: self.quality.give_up},
         )

@@ -13,6 +13,7 @@ from tierbus.contracts import (
     CallRecorded,
     CallStatus,
     Comparison,
+    FeedbackGiven,
     Message,
     Priority,
     QualityDue,
@@ -108,6 +109,12 @@ class QualityWatch:
                 await self._failed(run, stored, "its class is no longer watched")
             return []
         await _Comparing(self, run, rules, blank, again=delivery.again).go_on(stored)
+        return []
+
+    async def on_feedback(self, given: FeedbackGiven, delivery: Delivery) -> list[Message]:
+        """Count, when it first comes, what somebody thinks of a result; the bus keeps it for `tierbus quality` and the report."""
+        if not delivery.again:
+            self.watch.rated(given.score, self.classes.name_of(given.task_class))
         return []
 
     async def give_up(self, due: QualityDue, _delivery: Delivery, error: Exception) -> list[Message]:

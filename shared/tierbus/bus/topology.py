@@ -8,6 +8,7 @@ from tierbus import limits
 from tierbus.contracts import (
     BatchDue,
     CancelRequested,
+    FeedbackGiven,
     Message,
     PilotOutcome,
     PlanJudged,
@@ -184,6 +185,7 @@ CONSUMERS: tuple[Consumer, ...] = (
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
     Consumer("reviewer-watch", WORK, "tierbus.watch.*", "reviewer", QualityDue, _LANES[Priority.LOW]),
+    Consumer("reviewer-feedback", QUALITY, "tierbus.feedback.*.*", "reviewer", FeedbackGiven, 0.25),
     Consumer("reviewer-pilot", PILOT, "tierbus.pilot.outcome.>", "reviewer", PilotOutcome, 0.25),
 )
 

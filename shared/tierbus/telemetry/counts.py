@@ -84,6 +84,12 @@ def of_quality(meters: Meters, record: QualityMeasured) -> None:
         meters.add(names.QUALITY_FRONTIER_COST, record.frontier_nano_usd / NANO, whose)
 
 
+def of_feedback(meters: Meters, score: float, rules: str) -> None:
+    """A word of feedback on a result of a class whose rules have this name."""
+    meters.add(names.QUALITY_FEEDBACK, 1, {Attr.CLASS: rules})
+    meters.add(names.QUALITY_SCORE, score, {Attr.CLASS: rules})
+
+
 def new_attempts(before: Run | None, after: Run) -> Iterator[tuple[str, Attempt]]:
     """The attempts that a change judged, with their step."""
     for name, state in after.steps.items():

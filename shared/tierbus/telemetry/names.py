@@ -292,6 +292,20 @@ QUALITY_COST = Metric(
     "What the quality watch itself spent.",
     (Attr.CLASS,),
 )
+QUALITY_FEEDBACK = Metric(
+    "tierbus.quality.feedback",
+    "{word}",
+    Kind.COUNTER,
+    "Words of feedback on results; a later word on the same result is one more.",
+    (Attr.CLASS,),
+)
+QUALITY_SCORE = Metric(
+    "tierbus.quality.feedback.score",
+    "{1}",
+    Kind.COUNTER,
+    "The sum of their scores; a score goes from 0 (bad) to 1 (good).",
+    (Attr.CLASS,),
+)
 QUALITY_CAP = Metric(
     "tierbus.quality.cap.usd",
     "{USD}",
@@ -365,6 +379,8 @@ METRICS: tuple[Metric, ...] = (
     QUALITY_TASK_COST,
     QUALITY_FRONTIER_COST,
     QUALITY_COST,
+    QUALITY_FEEDBACK,
+    QUALITY_SCORE,
     QUALITY_CAP,
     PILOT_TRIES,
     PILOT_CHANGES,

@@ -249,6 +249,10 @@ class Watch:
         """The quality watch is done with a task; whoever wrote that counts it."""
         counts.of_quality(self.meters, record)
 
+    def rated(self, score: float, rules: str) -> None:
+        """Somebody said what a result of a class with rules of this name is worth: 0 is bad, 1 good."""
+        counts.of_feedback(self.meters, score, rules)
+
     def _later(self, make: Make) -> None:
         self.sink.later((lambda: map(_bare, make())) if self._capture is Capture.NONE else make)
 

@@ -267,6 +267,17 @@ def test_a_compared_task_counts_under_the_rules_that_watched_it() -> None:
     assert tally.of(names.QUALITY_COMPARISONS, CLASS="any") == 0
 
 
+def test_feedback_is_counted_with_the_sum_of_its_scores() -> None:
+    tally = Tally()
+    for score in (1.0, 0.25):
+        counts.of_feedback(tally, score, "letters")
+
+    assert (tally.of(names.QUALITY_FEEDBACK, CLASS="letters"), tally.of(names.QUALITY_SCORE, CLASS="letters")) == (
+        2,
+        1.25,
+    )
+
+
 @pytest.mark.parametrize(
     ("record", "shown"),
     [
