@@ -13,6 +13,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]  # scikit-learn stands on it; no stubs
 from sklearn.linear_model import LogisticRegression
 
+from tierbus.policy.asked import asked
 from tierbus.policy.features import Features
 from tierbus.policy.model import REACH
 from tierbus.policy.words import Voice, Words, counted
@@ -84,6 +85,7 @@ def fit_words(
         correct: for each task, place by place, whether the answer was right.
         fold: for each task the number of the part that is held out together.
     """
+    table = [row | asked(prompt) for prompt, row in zip(prompts, table, strict=True)]
     names = tuple(sorted({name for row in table for name in row}))
     raw = np.array([[row.get(name, 0.0) for name in names] for row in table])
     weigh = np.array([FEATURE * (LENGTH_WEIGHT if name == LENGTH else 1.0) for name in names])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import exp, log, sqrt
 
+from tierbus.policy.asked import asked
 from tierbus.policy.features import Features, cut
 from tierbus.policy.model import REACH, STRONG
 
@@ -43,7 +44,7 @@ class Words:
     Args:
         terms: those that count, in lower case.
         rarity: how much each counts more for being in few tasks: ln((1 + tasks) / (1 + tasks with it)) + 1.
-        names: features of the prompt and its category that are read beside the terms.
+        names: features of the prompt, of its category and of how it asks that are read beside the terms.
         means: of the features, in training.
         scales: of the features, above 0.
         voices: by question: `strong`, or a place as text.
@@ -58,7 +59,7 @@ class Words:
 
     def chances(self, prompt: str, features: Features) -> dict[str, float]:
         """For every question the chance that the answer is right, between 0 and 1."""
-        found = self._found(prompt)
+        found, features = self._found(prompt), features | asked(prompt)
         values = [
             max(-REACH, min(REACH, (features.get(name, 0.0) - mean) / scale))
             for name, mean, scale in zip(self.names, self.means, self.scales, strict=True)
