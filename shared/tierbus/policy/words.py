@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import exp, log, sqrt
+from operator import mul
 
 from tierbus.policy.asked import asked
 from tierbus.policy.features import Features, cut
@@ -19,6 +20,8 @@ COURSE_ROWS = 3_000
 """Labelled tasks from which a class's course goes by words; routes by prompt alone did not pay with fewer on recorded answers."""
 _KEPT = 128
 """Texts whose terms are kept: all heads and places of one task read the same."""
+_FAR = 30.0
+"""Log-odds that count at most."""
 _TERM = re.compile(r"\w\w+")
 
 
@@ -38,6 +41,15 @@ class Voice:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """What two answers may be together, fitted at once: the weights of each outcome against neither being right."""
+
+    strong: Voice
+    place: Voice
+    both: Voice
+
+
+@dataclass(frozen=True)
 class Words:
     """A fitted bag of words.
 
@@ -48,6 +60,7 @@ class Words:
         means: of the features, in training.
         scales: of the features, above 0.
         voices: by question: `strong`, or a place as text.
+        pairs: by place: its answer and the strong one together.
     """
 
     terms: tuple[str, ...]
@@ -56,20 +69,30 @@ class Words:
     means: tuple[float, ...]
     scales: tuple[float, ...]
     voices: Mapping[str, Voice]
+    pairs: Mapping[str, Pair]
 
     def chances(self, prompt: str, features: Features) -> dict[str, float]:
         """For every question the chance that the answer is right, between 0 and 1."""
-        found, features = self._found(prompt), features | asked(prompt)
-        values = [
-            max(-REACH, min(REACH, (features.get(name, 0.0) - mean) / scale))
-            for name, mean, scale in zip(self.names, self.means, self.scales, strict=True)
-        ]
+        found, values = self._found(prompt), self._values(prompt, features)
         return {question: _chance(voice, found, values) for question, voice in self.voices.items()}
 
     def gain(self, prompt: str, features: Features, place: int) -> float:
-        """What a strong call is expected to add to this place's answer: the difference of two chances."""
-        chances = self.chances(prompt, features)
-        return chances[STRONG] - chances[str(place)]
+        """What a strong call is expected to add to this place's answer.
+
+        The mean of two chances' difference and of what both answers are together, which err differently: on parts of
+        gsm8k-pair and mmlu-pair that fitting did not see, the mean put tasks in better order than the difference.
+        """
+        found, values = self._found(prompt), self._values(prompt, features)
+        strong, other = (_chance(self.voices[question], found, values) for question in (STRONG, str(place)))
+        return (strong - other + _added(self.pairs[str(place)], found, values)) / 2
+
+    def _values(self, prompt: str, features: Features) -> list[float]:
+        """The standardised features."""
+        features = features | asked(prompt)
+        return [
+            max(-REACH, min(REACH, (features.get(name, 0.0) - mean) / scale))
+            for name, mean, scale in zip(self.names, self.means, self.scales, strict=True)
+        ]
 
     def _found(self, prompt: str) -> list[tuple[int, float]]:
         """The known terms of a prompt with their shares of it, as a vector of length 1."""
@@ -85,7 +108,17 @@ class Words:
 
 
 def _chance(voice: Voice, found: list[tuple[int, float]], values: list[float]) -> float:
+    return 1 / (1 + exp(-max(-_FAR, min(_FAR, _total(voice, found, values)))))
+
+
+def _added(pair: Pair, found: list[tuple[int, float]], values: list[float]) -> float:
+    """The chance that only the strong answer is right less the chance that only the other is."""
+    totals = [_total(voice, found, values) for voice in (pair.strong, pair.place, pair.both)]
+    strong, place, both = (exp(max(-_FAR, min(_FAR, total))) for total in totals)
+    return (strong - place) / (1 + strong + place + both)
+
+
+def _total(voice: Voice, found: list[tuple[int, float]], values: list[float]) -> float:
     weights = voice.terms
     total = voice.bias + sum([weights[place] * value for place, value in found])
-    total += sum([weight * value for weight, value in zip(voice.features, values, strict=True)])
-    return 1 / (1 + exp(-max(-30.0, min(30.0, total))))
+    return total + float(sum(map(mul, voice.features, values)))
