@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import exp, log, sqrt
+from itertools import repeat
+from math import copysign, exp, hypot, log
 from operator import mul
+from typing import NamedTuple
 
 from tierbus.policy.asked import asked
 from tierbus.policy.features import Features, cut
@@ -49,6 +51,14 @@ class Pair:
     both: Voice
 
 
+class _Read(NamedTuple):
+    """A prompt as the weights see it: which known terms it has, their shares of it, and the standardised features."""
+
+    places: list[int]
+    shares: list[float]
+    values: list[float]
+
+
 @dataclass(frozen=True)
 class Words:
     """A fitted bag of words.
@@ -73,8 +83,8 @@ class Words:
 
     def chances(self, prompt: str, features: Features) -> dict[str, float]:
         """For every question the chance that the answer is right, between 0 and 1."""
-        found, values = self._found(prompt), self._values(prompt, features)
-        return {question: _chance(voice, found, values) for question, voice in self.voices.items()}
+        read = self._read(prompt, features)
+        return {question: _chance(voice, read) for question, voice in self.voices.items()}
 
     def gain(self, prompt: str, features: Features, place: int) -> float:
         """What a strong call is expected to add to this place's answer.
@@ -82,43 +92,39 @@ class Words:
         The mean of two chances' difference and of what both answers are together, which err differently: on parts of
         gsm8k-pair and mmlu-pair that fitting did not see, the mean put tasks in better order than the difference.
         """
-        found, values = self._found(prompt), self._values(prompt, features)
-        strong, other = (_chance(self.voices[question], found, values) for question in (STRONG, str(place)))
-        return (strong - other + _added(self.pairs[str(place)], found, values)) / 2
+        read = self._read(prompt, features)
+        strong, other = (_chance(self.voices[question], read) for question in (STRONG, str(place)))
+        return (strong - other + _added(self.pairs[str(place)], read)) / 2
 
-    def _values(self, prompt: str, features: Features) -> list[float]:
-        """The standardised features."""
-        features = features | asked(prompt)
-        return [
-            max(-REACH, min(REACH, (features.get(name, 0.0) - mean) / scale))
-            for name, mean, scale in zip(self.names, self.means, self.scales, strict=True)
-        ]
-
-    def _found(self, prompt: str) -> list[tuple[int, float]]:
-        """The known terms of a prompt with their shares of it, as a vector of length 1."""
-        places, rarity = self._places, self.rarity
-        found = [(places[term], count) for term, count in counted(prompt).items() if term in places]
-        weighed = [(place, count * rarity[place]) for place, count in found]
-        length = sqrt(sum([value * value for _, value in weighed])) or 1.0
-        return [(place, value / length) for place, value in weighed]
+    def _read(self, prompt: str, features: Features) -> _Read:
+        """Shares as a vector of length 1, features within reach."""
+        known, rarity = self._places, self.rarity
+        counts = counted(prompt)
+        terms = [term for term in counts if term in known]
+        places = [known[term] for term in terms]
+        weighed = [counts[term] * rarity[place] for term, place in zip(terms, places, strict=True)]
+        length = hypot(*weighed) or 1.0
+        found = map((features | asked(prompt)).get, self.names, repeat(0.0))
+        standard = [(value - mean) / scale for value, mean, scale in zip(found, self.means, self.scales, strict=True)]
+        values = [value if -REACH < value < REACH else copysign(REACH, value) for value in standard]
+        return _Read(places, [value / length for value in weighed], values)
 
     @cached_property
     def _places(self) -> dict[str, int]:
         return {term: place for place, term in enumerate(self.terms)}
 
 
-def _chance(voice: Voice, found: list[tuple[int, float]], values: list[float]) -> float:
-    return 1 / (1 + exp(-max(-_FAR, min(_FAR, _total(voice, found, values)))))
+def _chance(voice: Voice, read: _Read) -> float:
+    return 1 / (1 + exp(-max(-_FAR, min(_FAR, _total(voice, read)))))
 
 
-def _added(pair: Pair, found: list[tuple[int, float]], values: list[float]) -> float:
+def _added(pair: Pair, read: _Read) -> float:
     """The chance that only the strong answer is right less the chance that only the other is."""
-    totals = [_total(voice, found, values) for voice in (pair.strong, pair.place, pair.both)]
+    totals = [_total(voice, read) for voice in (pair.strong, pair.place, pair.both)]
     strong, place, both = (exp(max(-_FAR, min(_FAR, total))) for total in totals)
     return (strong - place) / (1 + strong + place + both)
 
 
-def _total(voice: Voice, found: list[tuple[int, float]], values: list[float]) -> float:
-    weights = voice.terms
-    total = voice.bias + sum([weights[place] * value for place, value in found])
-    return total + float(sum(map(mul, voice.features, values)))
+def _total(voice: Voice, read: _Read) -> float:
+    terms = sum(map(mul, map(voice.terms.__getitem__, read.places), read.shares))
+    return voice.bias + float(terms + sum(map(mul, voice.features, read.values)))
