@@ -1,8 +1,8 @@
 """How a prompt asks, in numbers that only its words' scorer reads: the choices it offers and the decimals it writes.
 
-The stages do not read them: what they say of an answer does not get better by them. On the train split of mmlu-pair the
-choices add .005 to the area under a router's curve (repeated cross-validation), on that of gsm8k-pair decimals add .01, and
-on pairs of models of gsm, crux and function-calls neither changes anything.
+Stages do not read them, so that courses stay as they are. Together they added .012 to the area under a router's curve on the
+train split of gsm8k-pair, most of it by decimals, and .005 on that of mmlu-pair (repeated cross-validation); on pairs of
+models of gsm, crux and function-calls they changed nothing.
 """
 
 import re

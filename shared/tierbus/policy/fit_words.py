@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 
 SEEN = 10
 """Tasks that a term must be in; rarer ones name a subject and say nothing of the next task."""
-MOST_TERMS = 8_000
+MOST_TERMS = 7_000
 """The most frequent ones are kept: a lesson of three models stays below 1 MB."""
 STRENGTH = 0.2
 """Inverse strength of the penalty on weights (scikit-learn's C)."""

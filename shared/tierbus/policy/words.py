@@ -89,8 +89,9 @@ class Words:
     def gain(self, prompt: str, features: Features, place: int) -> float:
         """What a strong call is expected to add to this place's answer.
 
-        The mean of two chances' difference and of what both answers are together, which err differently: on parts of
-        gsm8k-pair and mmlu-pair that fitting did not see, the mean put tasks in better order than the difference.
+        The mean of two chances' difference and of what both answers are together, which err differently. In repeated
+        cross-validation on the train splits of gsm8k-pair and mmlu-pair it added .005 and .003 to the area under a
+        router's curve, on crux and function-calls .003; on other pairs of models over gsm's questions it lost .0045.
         """
         read = self._read(prompt, features)
         strong, other = (_chance(self.voices[question], read) for question in (STRONG, str(place)))
