@@ -130,7 +130,7 @@ def _words(
     fitted = fit_words([case.prompt for case in cases], table, questions, correct, fold)
     if fitted is None:
         return None, gains
-    heard = {place: fitted.away[:, -1] - fitted.away[:, place] for place in gains}
+    heard = {place: fitted.gain(place) for place in gains}
     if _order(heard, correct) <= _order(gains, correct):
         return None, gains
     return fitted.words, heard if len(cases) >= COURSE_ROWS else gains

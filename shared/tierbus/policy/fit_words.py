@@ -1,5 +1,6 @@
-"""Fitting a bag of words: one regularised logistic regression a place, over terms and features, calibrated out of fold.
+"""Fitting a bag of words: regularised logistic regressions over terms and features.
 
+Every place has one, calibrated out of fold, and one of what its answer and the strong one are together.
 Settings were chosen by repeated cross-validation on the train splits of the recorded sets: gsm8k-pair, mmlu-pair whole and
 in parts of 800 and 3,200 tasks, and 13 pairs of models of gsm, crux and function-calls. Near them little changes.
 """
@@ -13,9 +14,10 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix, hstack  # type: ignore[import-untyped]  # scikit-learn stands on it; no stubs
 from sklearn.linear_model import LogisticRegression
 
+from tierbus.policy.asked import asked
 from tierbus.policy.features import Features
 from tierbus.policy.model import REACH
-from tierbus.policy.words import Voice, Words, counted
+from tierbus.policy.words import Pair, Voice, Words, counted
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -23,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 
 SEEN = 10
 """Tasks that a term must be in; rarer ones name a subject and say nothing of the next task."""
-MOST_TERMS = 12_000
+MOST_TERMS = 7_000
 """The most frequent ones are kept: a lesson of three models stays below 1 MB."""
 STRENGTH = 0.2
 """Inverse strength of the penalty on weights (scikit-learn's C)."""
@@ -31,6 +33,8 @@ FEATURE = 0.1
 """What a standardised feature counts beside a prompt's terms, which together have length 1."""
 LENGTH, LENGTH_WEIGHT = "prompt.chars", 5.0
 """The feature that is penalised less, and how much less: with few labels length alone beats what is learned of words."""
+ONLY_PLACE, ONLY_STRONG, OUTCOMES = 1, 2, 4
+"""What two answers are together: neither right, one of them, both."""
 _DIGITS = 5
 """Significant digits of stored weights; more would double the file and change no rank."""
 _FLAT = 1e-9
@@ -39,10 +43,22 @@ _PLATT = 1e3
 
 @dataclass(frozen=True)
 class Worded:
-    """A fitted bag, and its chances for every task and place, last the strong one, from fits that did not see the task."""
+    """A fitted bag, and what fits that did not see a task say of it.
+
+    Args:
+        words: the bag.
+        away: chances of every task and place, last the strong one.
+        added: for every task and place but the strong one, the chance that only the strong answer is right less the chance
+            that only the place's is, from fits of both together.
+    """
 
     words: Words
     away: Floats
+    added: Floats
+
+    def gain(self, place: int) -> Floats:
+        """What a strong call is expected to add to this place's answers."""
+        return (self.away[:, -1] - self.away[:, place] + self.added[:, place]) / 2
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,11 @@ class _Bag:
         values = np.clip((raw - self.means) / self.scales, -REACH, REACH) * self.weigh
         return csr_matrix(hstack([terms, csr_matrix(values)]))
 
+    def voice(self, weights: Floats, bias: float) -> Voice:
+        """The weights of such a row, as they are stored."""
+        terms, features = np.split(weights, [len(self.terms)])
+        return Voice(_rounded(terms), _rounded(features * self.weigh), float(bias))
+
 
 def fit_words(
     prompts: Sequence[str], table: Sequence[Features], questions: Sequence[str], correct: Bools, fold: Ints
@@ -84,6 +105,7 @@ def fit_words(
         correct: for each task, place by place, whether the answer was right.
         fold: for each task the number of the part that is held out together.
     """
+    table = [row | asked(prompt) for prompt, row in zip(prompts, table, strict=True)]
     names = tuple(sorted({name for row in table for name in row}))
     raw = np.array([[row.get(name, 0.0) for name in names] for row in table])
     weigh = np.array([FEATURE * (LENGTH_WEIGHT if name == LENGTH else 1.0) for name in names])
@@ -92,14 +114,13 @@ def fit_words(
     if not bag.terms:
         return None
     whole = bag.rows(counts, raw)
-    margins = _away(counts, raw, weigh, (correct, fold))
+    margins, added = _away(counts, raw, weigh, (correct, fold))
     voices, away = {}, np.zeros(correct.shape)
     for at, question in enumerate(questions):
         right = correct[:, at]
         slope, shift = _calibration(margins[:, at], right)
         weights, bias = _fitted(whole, right)
-        terms, features = np.split(slope * weights, [len(bag.terms)])
-        voices[question] = Voice(_rounded(terms), _rounded(features * bag.weigh), slope * bias + shift)
+        voices[question] = bag.voice(slope * weights, slope * bias + shift)
         away[:, at] = 1 / (1 + np.exp(-(slope * margins[:, at] + shift)))
     words = Words(
         bag.terms,
@@ -108,8 +129,9 @@ def fit_words(
         tuple(bag.means.tolist()),
         tuple(bag.scales.tolist()),
         voices,
+        {question: _pair(bag, whole, correct[:, [-1, at]]) for at, question in enumerate(questions[:-1])},
     )
-    return Worded(words, away)
+    return Worded(words, away, added)
 
 
 def _bag(counts: Sequence[dict[str, float]], raw: Floats, weigh: Floats) -> _Bag:
@@ -124,10 +146,12 @@ def _bag(counts: Sequence[dict[str, float]], raw: Floats, weigh: Floats) -> _Bag
     return _Bag(terms, rarity, raw.mean(axis=0), scales, weigh)
 
 
-def _away(counts: Sequence[dict[str, float]], raw: Floats, weigh: Floats, judged: tuple[Bools, Ints]) -> Floats:
-    """Log-odds of every task and place from a fit on the other parts; these choose their own terms."""
+def _away(
+    counts: Sequence[dict[str, float]], raw: Floats, weigh: Floats, judged: tuple[Bools, Ints]
+) -> tuple[Floats, Floats]:
+    """Log-odds of every task and place, and what is added, from fits on the other parts; these choose their own terms."""
     correct, fold = judged
-    margins = np.zeros(correct.shape)
+    margins, added = np.zeros(correct.shape), np.zeros((len(correct), correct.shape[1] - 1))
     for part in range(int(fold.max()) + 1):
         kept, out = np.flatnonzero(fold != part).tolist(), np.flatnonzero(fold == part).tolist()
         lesson = [counts[at] for at in kept]
@@ -136,7 +160,11 @@ def _away(counts: Sequence[dict[str, float]], raw: Floats, weigh: Floats, judged
         for at in range(correct.shape[1]):
             weights, bias = _fitted(here, correct[kept, at])
             margins[out, at] = there @ weights + bias
-    return margins
+        for at in range(correct.shape[1] - 1):
+            each, biases = _together(here, correct[kept][:, [-1, at]])
+            odds = np.exp(there @ each.T + biases)
+            added[out, at] = (odds[:, ONLY_STRONG] - odds[:, ONLY_PLACE]) / odds.sum(axis=1)
+    return margins, added
 
 
 def _fitted(rows: csr_matrix, right: Bools) -> tuple[Floats, float]:
@@ -145,6 +173,29 @@ def _fitted(rows: csr_matrix, right: Bools) -> tuple[Floats, float]:
         return np.zeros(rows.shape[1]), float(np.log(share / (1 - share)))
     model = LogisticRegression(C=STRENGTH, max_iter=300).fit(rows, right)
     return model.coef_[0], float(model.intercept_[0])
+
+
+def _pair(bag: _Bag, rows: csr_matrix, right: Bools) -> Pair:
+    each, biases = _together(rows, right)
+    place, strong, both = (
+        bag.voice(weights - each[0], bias - biases[0]) for weights, bias in zip(each[1:], biases[1:], strict=True)
+    )
+    return Pair(strong, place, both)
+
+
+def _together(rows: csr_matrix, right: Bools) -> tuple[Floats, Floats]:
+    """Weights and bias of the four outcomes of the strong answer and another (the columns): neither right, and as named above."""
+    outcome = 2 * right[:, 0] + right[:, 1]
+    counts = np.bincount(outcome, minlength=OUTCOMES)
+    each, biases = np.zeros((OUTCOMES, rows.shape[1])), np.log((counts + 1) / (len(right) + OUTCOMES))
+    if np.count_nonzero(counts) > 1:
+        model = LogisticRegression(C=STRENGTH, max_iter=300).fit(rows, outcome)
+        two = len(model.classes_) == 2  # noqa: PLR2004 - then one row of weights is of the second
+        seen = model.classes_[1:] if two else model.classes_
+        if two:
+            biases[model.classes_[0]] = 0.0
+        each[seen], biases[seen] = model.coef_, model.intercept_
+    return each, biases
 
 
 def _calibration(margins: Floats, right: Bools) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from tierbus.policy.drift import Norm
 from tierbus.policy.learned import Learned, Lesson, Rate, stage_name
 from tierbus.policy.model import STRONG, Head, Stage
 from tierbus.policy.moves import Case, Seen
-from tierbus.policy.words import Voice, Words
+from tierbus.policy.words import Pair, Voice, Words
 
 FORMAT = "tierbus-policy"
 SCHEMA_VERSION = 2
@@ -198,18 +198,21 @@ def _words(body: Mapping[str, Any], places: int) -> Words:
     scales = _numbers(body["scales"], len(names))
     if any(scale <= 0 for scale in scales):
         raise ValueError("a scale of the words' features is not above 0")
-    voices = {
-        question: Voice(
-            _numbers(voice["terms"], len(terms)), _numbers(voice["features"], len(names)), _number(voice["bias"])
-        )
-        for question, voice in body["voices"].items()
+    voices = {question: _voice(voice, len(terms), len(names)) for question, voice in body["voices"].items()}
+    pairs = {
+        place: Pair(*(_voice(pair[outcome], len(terms), len(names)) for outcome in ("strong", "place", "both")))
+        for place, pair in body["pairs"].items()
     }
-    missing = {STRONG, *map(str, range(places - 1))} - voices.keys()
+    cheap = {*map(str, range(places - 1))}
+    missing = ({STRONG} | cheap) - voices.keys() or cheap - pairs.keys()
     if missing:
         raise ValueError(f"the words say nothing of {min(missing)!r}")
-    return Words(
-        terms, _numbers(body["rarity"], len(terms)), names, _numbers(body["means"], len(names)), scales, voices
-    )
+    rarity, means = _numbers(body["rarity"], len(terms)), _numbers(body["means"], len(names))
+    return Words(terms, rarity, names, means, scales, voices, pairs)
+
+
+def _voice(body: Mapping[str, Any], terms: int, features: int) -> Voice:
+    return Voice(_numbers(body["terms"], terms), _numbers(body["features"], features), _number(body["bias"]))
 
 
 def _course(body: Mapping[str, Any], places: int) -> Course:

@@ -18,7 +18,7 @@ from tierbus.policy.learned import Learned
 from tierbus.policy.model import STRONG
 from tierbus.policy.moves import Case, Seen
 from tierbus.policy.store import Made, dump, parse
-from tierbus.policy.words import Voice, Words, counted
+from tierbus.policy.words import Pair, Voice, Words, counted
 from tierbus.replay.board import board
 from tierbus.replay.learned import fitted
 from tierbus.replay.seats import split
@@ -29,6 +29,7 @@ FEATURES: Features = {"prompt.chars": 3.0}
 WORDS = Words(
     ("apple", "lemma"), (1.0, 2.0), ("prompt.chars",), (3.0,), (1.0,),
     {"0": Voice((1.0, -2.0), (0.5,), 0.2), STRONG: Voice((0.0, 0.0), (0.0,), 2.0)},
+    {"0": Pair(Voice((0.0, 3.0), (0.0,), 0.5), Voice((0.0, 0.0), (0.0,), -1.0), Voice((0.0, 0.0), (0.0,), 1.0))},
 )  # fmt: skip
 
 
@@ -69,7 +70,20 @@ def test_a_task_without_a_known_word_scores_as_its_features_and_the_prior_say() 
     chances = WORDS.chances("zebra", FEATURES)
 
     assert chances == pytest.approx({"0": 1 / (1 + np.exp(-0.2)), STRONG: 1 / (1 + np.exp(-2.0))})
-    assert WORDS.gain("", FEATURES, 0) == chances[STRONG] - chances["0"]
+
+
+def together(strong: float, place: float, both: float) -> float:
+    """The chance of the first outcome less that of the second, by log-odds against none."""
+    each = np.exp([strong, place, both])
+    return float((each[0] - each[1]) / (1 + each.sum()))
+
+
+@pytest.mark.parametrize(("prompt", "strong"), [("zebra", 0.5), ("lemma", 3.5)])
+def test_what_is_gained_is_the_mean_of_two_chances_and_of_both_answers_together(prompt: str, strong: float) -> None:
+    chances = WORDS.chances(prompt, FEATURES)
+    apart = chances[STRONG] - chances["0"]
+
+    assert WORDS.gain(prompt, FEATURES, 0) == pytest.approx((apart + together(strong, -1.0, 1.0)) / 2)
 
 
 def test_a_word_counts_by_its_share_of_the_prompt_and_not_by_its_case() -> None:
@@ -121,6 +135,31 @@ def test_what_is_said_of_a_task_out_of_fold_does_not_depend_on_its_own_label() -
     assert other is not None
     # one calibration is shared by all parts, so the order inside the part is what must stay
     assert np.array_equal(np.argsort(whole.away[fold == 2, 0]), np.argsort(other.away[fold == 2, 0]))
+    assert np.array_equal(whole.added[fold == 2], other.added[fold == 2])
+    assert not np.array_equal(whole.added[fold != 2], other.added[fold != 2])
+
+
+@pytest.mark.parametrize("outcomes", [[(1, 0)], [(0, 0), (1, 1)], [(1, 0), (1, 1)], [(0, 0), (0, 1), (1, 1)]])
+def test_outcomes_that_never_were_are_held_to_be_rare(outcomes: list[tuple[int, int]]) -> None:
+    """Columns: the small model's answer, the strong one's."""
+    correct = np.array(outcomes * (60 // len(outcomes)), dtype=bool)
+    found = fit_words(["common word"] * 60, [FEATURES] * 60, ("0", STRONG), correct, np.arange(60) % 5)
+    wanted = float((correct[:, 1].astype(float) - correct[:, 0]).mean())
+
+    assert found is not None
+    assert found.added.mean() == pytest.approx(wanted, abs=0.1)
+    assert found.words.gain("common word", FEATURES, 0) == pytest.approx(wanted, abs=0.1)
+
+
+def test_a_pair_says_of_a_prompt_what_was_said_of_tasks_like_it_out_of_fold() -> None:
+    cases, _, correct = told(600, 9)
+    prompts = [case.prompt for case in cases]
+    found = fit_words(prompts, [FEATURES] * 600, ("0", STRONG), np.array(correct), np.arange(600) % 5)
+
+    assert found is not None
+    said = np.array([found.words.gain(prompt, FEATURES, 0) for prompt in prompts])
+    assert np.corrcoef(said, found.gain(0))[0, 1] > 0.95
+    assert said.mean() == pytest.approx(found.gain(0).mean(), abs=0.02)
 
 
 def test_fitting_on_the_train_split_never_sees_the_other_tasks() -> None:
@@ -162,6 +201,9 @@ def test_a_policy_with_words_read_back_scores_the_same() -> None:
         (lambda words: words["rarity"].pop(), "numbers where"),
         (lambda words: words["voices"].pop("0"), "the words say nothing of '0'"),
         (lambda words: words["voices"]["0"]["terms"].pop(), "numbers where"),
+        (lambda words: words["pairs"].pop("0"), "the words say nothing of '0'"),
+        (lambda words: words["pairs"]["0"].pop("both"), "KeyError"),
+        (lambda words: words["pairs"]["0"]["place"]["features"].pop(), "numbers where"),
         (lambda words: words["scales"].__setitem__(0, 0), "features is not above 0"),
     ],
 )
@@ -216,7 +258,7 @@ def test_plain_python_says_what_the_matrix_says(prompt: str, chars: float) -> No
     voice = Voice(tuple(weights[:-2].tolist()), tuple(weights[-2:].tolist()), 0.3)
     words = Words(
         bag.terms, tuple(bag.rarity.tolist()), ("other", "prompt.chars"),
-        tuple(bag.means.tolist()), tuple(bag.scales.tolist()), {"0": voice},
+        tuple(bag.means.tolist()), tuple(bag.scales.tolist()), {"0": voice}, {},
     )  # fmt: skip
     margin = float((bag.rows([counted(prompt)], np.array([[2.0, chars]])) @ weights)[0]) + 0.3
 
