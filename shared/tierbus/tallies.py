@@ -154,6 +154,11 @@ class SharedPolicy:
         """The place in the log that is counted."""
         return self._sequence
 
+    @property
+    def read(self) -> bool:
+        """Whether everything that was in the log has been counted."""
+        return self._all_read.is_set()
+
     def covers(self, task_class: str) -> bool:
         """Whether it was made for tasks of this class."""
         return self.policy.covers(task_class)
@@ -190,7 +195,7 @@ class SharedPolicy:
         self._news.set()
 
     async def start(self) -> None:
-        """Begin to read and write; returns when everything in the log was counted, or after `START_S`."""
+        """Begin to read and write; returns when everything in the log was counted (`read`), or after `START_S`."""
         rounds: list[tuple[str, Callable[[], Awaitable[None]]]] = [("read", self._follow), ("said", self._say_news)]
         if self._keeps:
             rounds.append(("kept", self._keep_later))

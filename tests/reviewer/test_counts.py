@@ -7,7 +7,7 @@ from tests.parts import Parts
 from tests.plans import NOW, RUN, decision, new_run
 from tests.policies import LADDER, unlike
 
-from tierbus.contracts import Content, Outcome, Priority, ReviewLevel, StepExecuted, StepReleased, Tier
+from tierbus.contracts import Content, Outcome, Priority, ReviewLevel, StepExecuted, StepReleased, TaskStatus, Tier
 from tierbus.policy.advisor import Advisor
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
@@ -48,8 +48,9 @@ class Bench:
         self.ladder = ladder
         self.service = Reviewer(self.parts.runs, ladder, self.parts.quality).service()
 
-    async def begun(self) -> None:
-        run = begin(new_run(decision=decision(review=ReviewLevel.STANDARD), task_class="sums"), NOW).run
+    async def begun(self, **more: object) -> None:
+        given = {"decision": decision(review=ReviewLevel.STANDARD), "task_class": "sums", **more}
+        run = begin(new_run(**given), NOW).run  # type: ignore[arg-type] # its keywords
         await self.parts.store.write(run, 0)
         await self.shared.start()
 
@@ -91,6 +92,19 @@ async def test_a_review_whose_worker_died_before_it_was_written_down_counts_once
     assert [one[:2] for one in said] == [("2", False), ("end", None)]
     tally = bench.shared.policy.counted("sums").tally
     assert (tally.ended, tally.asked, tally.agreed) == (1, 1, 0)
+
+
+async def test_what_a_task_cost_whose_strong_answer_fails_is_counted_too() -> None:
+    bench = Bench("9")
+    await bench.begun(expects={"must_mention": ["EUR"]})
+    await bench.hear(executed("8 EUR"), FIRST)
+
+    await bench.hear(executed("8", tier=Tier.FRONTIER, model=LADDER[-1], attempt=2), FIRST)
+
+    said = await bench.said()
+    assert said[-1] == ("end", None, (1, 2)), "the first one is the executor's, which nobody asked here"
+    run, _ = await bench.parts.runs.read(RUN)
+    assert run.status is TaskStatus.FAILED
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["there", "away"])

@@ -17,9 +17,11 @@ from tierbus.bus.publish import Publisher
 from tierbus.bus.tallies import JetTallies
 from tierbus.contracts import PolicySaw, SeenCall
 from tierbus.errors import Conflict, Unavailable
+from tierbus.policy.choose import Course, Curve
 from tierbus.policy.drift import Norm
 from tierbus.policy.guard import TRUST_FROM
 from tierbus.policy.learned import Learned, Lesson
+from tierbus.policy.model import STRONG, Head, Stage
 from tierbus.policy.moves import Ask, Case, Seen, Take
 from tierbus.policy.tally import Counted, Tally
 from tierbus.tallies import Held, SharedPolicy, Sums, Tallies
@@ -149,6 +151,39 @@ async def test_what_looks_cost_and_saved_is_in_everybodys_counts(tallies: Tallie
         assert one.tally == router.tally
         assert router.tally.looks_saved_usd == pytest.approx(-1.25), "without a course, no look saves anything"
         assert router.tally.lost == pytest.approx(0.45), "a cheap call and a look beyond the strong one"
+
+
+async def test_a_process_that_starts_while_others_count_does_not_wait_for_a_pause(
+    nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tallies_module, "START_S", 60.0)
+    tallies = JetTallies(Publisher(nc), nc)
+    await tallies.say(saw("before", "2", agreed=True))
+
+    async def work() -> None:
+        for number in range(10_000):
+            await tallies.say(saw(f"r{number}", "2", agreed=True))
+            await asyncio.sleep(0.1)
+
+    others = asyncio.create_task(work())
+    router = Process(tallies, keeps=False)
+    await asyncio.wait_for(router.shared.start(), 20)
+
+    assert router.shared.read
+    assert router.tally.asked >= 1
+    others.cancel()
+    await router.shared.stop()
+
+
+async def test_a_gain_beyond_one_is_said_as_one(tallies: Tallies) -> None:
+    course = Course(0, None, 4.0, (0.2, 1.0), Curve((0.0,), (0.1,)))
+    sure = Stage((), (), (), 1.0, {STRONG: Head((), 9.0), "0": Head((), -9.0)}, {"0": Head((), 1.5)})
+    lesson = Lesson(9, (), (0.2, 1.0), {"prompt": sure, "0": sure}, course, norm=Norm(99, 0.5, 0.1))
+    process = Process(tallies)
+    process.shared.policy = Learned(("small", "strong"), {CLASS: lesson}, 0.01)
+    async with process.running():
+        process.shared.next(case("r1"), (said(0, "red"),))
+        await until(lambda: process.shared.policy.counted(CLASS).drift.seen == 1, "counted")
 
 
 async def test_a_task_that_is_reviewed_again_counts_once(tallies: Tallies) -> None:

@@ -16,6 +16,7 @@ from tierbus.cli.output import Exit, err, fail, out, run
 from tierbus.cli.refusals import refused
 from tierbus.cli.training.terminal import counted, counts, trained
 from tierbus.contracts import Result, Tier
+from tierbus.errors import Unavailable
 from tierbus.policy.assess import Mistake, assess
 from tierbus.policy.learned import Learned
 from tierbus.policy.looks import ASSUMED_ERROR
@@ -24,7 +25,7 @@ from tierbus.policy.verdicts import Tally, overruled, tally
 from tierbus.replay.errors import INSTALL, Unplayable
 from tierbus.replay.records import Row, read
 from tierbus.settings import Settings
-from tierbus.tallies import SharedPolicy
+from tierbus.tallies import START_S, SharedPolicy
 
 if TYPE_CHECKING:
     from tierbus.replay.board import Board
@@ -134,6 +135,8 @@ async def _counted(policy: Learned, digest: str) -> Learned:
         shared = SharedPolicy(policy, digest, tallies, keeps=False)
         await shared.start()
         await shared.stop()
+        if not shared.read:
+            raise Unavailable(f"the counts of the policy were not all read in {START_S:g} s; try again")
     return policy
 
 

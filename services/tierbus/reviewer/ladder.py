@@ -124,7 +124,7 @@ class _Climb:
         if self.executed.tier is advisor.strongest:
             review = await self.run_up()
             place = advisor.place(self.executed.model)
-            if place is not None and review.verdict.kind is VerdictKind.ACCEPT:
+            if place is not None:
                 last = seen(place, self.text, self.state.spec.expects, self.executed.calls, valid=None)
                 advisor.policy.learn(case(self.run, await self._prompt()), (*await self._earlier(advisor), last))
             return review

@@ -79,6 +79,8 @@ class JetTallies:
                     yield []
                 async for batch in _fetched(subscription):
                     yield [held for held in map(_held, batch) if held is not None]
+                    if batch and not batch[-1].metadata.num_pending:
+                        yield []
             finally:
                 await subscription.unsubscribe()
         except (nats.errors.Error, APIError, TimeoutError) as error:

@@ -61,7 +61,10 @@ class Stream:
 
 @dataclass(frozen=True)
 class Consumer:
-    """A durable pull consumer of one service, for one kind of message; `share` is its part of the service's slots."""
+    """A durable pull consumer of one service, for one kind of message; `share` is its part of the service's slots.
+
+    `deliver`: `all` that is in the stream, or what is `new` since the consumer was made.
+    """
 
     name: str
     stream: str
@@ -69,6 +72,7 @@ class Consumer:
     service: str
     message: type[Message]
     share: float = 1.0
+    deliver: str = "all"
 
 
 def _stream(name: str, *subjects: str, **config: Any) -> Stream:
@@ -185,7 +189,8 @@ CONSUMERS: tuple[Consumer, ...] = (
     *_lanes("reviewer", WORK, StepExecuted, "reviewer-review", "tierbus.review.{lane}.*.*.*"),
     Consumer("reviewer-due", WORK, "tierbus.due.*", "reviewer", TimerDue, 0.5),
     Consumer("reviewer-watch", WORK, "tierbus.watch.*", "reviewer", QualityDue, _LANES[Priority.LOW]),
-    Consumer("reviewer-feedback", QUALITY, "tierbus.feedback.*.*", "reviewer", FeedbackGiven, 0.25),
+    # what was said before there was a consumer would be counted as said now
+    Consumer("reviewer-feedback", QUALITY, "tierbus.feedback.*.*", "reviewer", FeedbackGiven, 0.25, deliver="new"),
     Consumer("reviewer-pilot", PILOT, "tierbus.pilot.outcome.>", "reviewer", PilotOutcome, 0.25),
 )
 
@@ -200,7 +205,7 @@ def consumer_config(consumer: Consumer) -> dict[str, Any]:
         "ack_wait": int(limits.ACK_WAIT_S * NANOS),
         "max_deliver": -1,
         "max_ack_pending": 10_000,
-        "deliver_policy": "all",
+        "deliver_policy": consumer.deliver,
     }
 
 

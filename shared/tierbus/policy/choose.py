@@ -21,21 +21,21 @@ class Step(Enum):
 
 @dataclass(frozen=True)
 class Curve:
-    """Expected dollars still to come, against a gain; linear between points, flat outside. `gains` rise."""
+    """A mean against a gain, such as expected dollars still to come; linear between points, flat outside. `gains` rise."""
 
     gains: tuple[float, ...]
-    dollars: tuple[float, ...]
+    means: tuple[float, ...]
 
     def at(self, gain: float) -> float:
-        """The expected dollars at a gain."""
+        """The mean at a gain."""
         place = bisect_right(self.gains, gain)
         if place == 0:
-            return self.dollars[0]
+            return self.means[0]
         if place == len(self.gains):
-            return self.dollars[-1]
+            return self.means[-1]
         left, right = self.gains[place - 1], self.gains[place]
         share = (gain - left) / (right - left)
-        return self.dollars[place - 1] + share * (self.dollars[place] - self.dollars[place - 1])
+        return self.means[place - 1] + share * (self.means[place] - self.means[place - 1])
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Whether a class's tasks in use are still like those it was trained on: a test that may be looked at after every task.
 
 Every task gives a sign, a number that needs no label. Where the course asks two cheap models, it is whether they agree (1
-or 0), on the tasks where it asks both; where it asks one, what a strong call is expected to add to that one's answer.
-Training keeps the sign's mean (`Norm`) over tasks that the models were not fitted on.
+or 0), on the tasks where it asks both; where a reviewer looked instead, how often two agreed in training at such a gain, or
+looks alone would change who is compared. Where it asks one, the sign is what a strong call is expected to add to that one's
+answer. Training keeps the sign's mean (`Norm`) over tasks that the models were not fitted on.
 
 In use the question is whether the mean has left what training leaves open: `REACH` of training's own standard errors and
 `SLACK`. On either side a stake is bet on it: where it did not leave, a stake is not expected to grow, whatever went before, so it
@@ -11,11 +12,10 @@ bounded random variables by betting", JRSS B 2024). Like a pilot's evidence it i
 several beginnings, so that a class that was fine for long is found too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from tierbus.policy.choose import Course, Step
+from tierbus.policy.choose import Course, Curve, Step
 from tierbus.policy.features import agree, usable
 from tierbus.policy.moves import Seen
 
@@ -32,21 +32,27 @@ BEGIN_EVERY = 25
 """A new part of the stake is put in after so many tasks; the k-th part is 1/(k(k+1)), and all of them are 1."""
 BLOCK = 50
 """A class that was called another is taken back when the mean of so many tasks in a row is what training leads to expect."""
-ENOUGH = 30
-"""Tasks in training below which nothing is held against it."""
-WIDE = 4.0
-"""Standard deviations of a gain from its mean beyond which it counts no more than there: rare ones would hide the many."""
 
 
 @dataclass(frozen=True)
 class Norm:
-    """The sign in training: over how many tasks, its mean, its standard deviation, the least and the most that it counts."""
+    """The sign in training.
+
+    Args:
+        rows: tasks that gave one.
+        mean: of the sign.
+        spread: its standard deviation.
+        least: the least that it counts.
+        most: the most that it counts.
+        agreement: how often two cheap answers agreed, along the gain after the first; None where the course asks one.
+    """
 
     rows: int
     mean: float
     spread: float
     least: float = 0.0
     most: float = 1.0
+    agreement: Curve | None = None
 
     @property
     def reach(self) -> float:
@@ -55,46 +61,23 @@ class Norm:
         return SLACK + REACH * max(self.spread, 1 / sqrt(self.rows)) / sqrt(self.rows)
 
 
-def sign(course: Course, gain: float, first: Seen, second: Seen | None) -> float | None:
-    """The sign of a task on which the course asks its first model; None where it gives none.
+def sign(course: Course, agreement: Curve | None, gain: float, first: Seen, second: Seen | None) -> float | None:
+    """The sign of a task on which the course asks its first model, between -1 and 1; None where it gives none.
 
-    `gain` is what a strong call is expected to add to the first answer alone; `second` None: it was not asked for.
+    Args:
+        course: of its class.
+        agreement: how often two cheap answers agreed in training, along the gain; None for a course with one cheap model.
+        gain: what a strong call is expected to add to the first answer alone.
+        first: that answer, and whether it was looked at.
+        second: the second model's; None: it was not asked for.
     """
-    if course.second is None:
-        return gain
-    if second is None or course.step(gain, usable=usable(first)) is not Step.SECOND:
+    if course.second is None or agreement is None:
+        return min(max(gain, -1.0), 1.0)  # half of it is a regression, which knows no bounds
+    if course.step(gain, usable=usable(first)) is not Step.SECOND:
         return None
+    if second is None:
+        return None if first.judged is None else agreement.at(gain)
     return float(agree(first, second))
-
-
-def trained(
-    course: Course, gains: Mapping[tuple[int, ...], Mapping[int, Iterable[float]]], seens: Iterable[tuple[Seen, ...]]
-) -> Norm | None:
-    """What training shows of the tasks on which a course does what its sign is taken from; None where they are too few.
-
-    `gains` are those that models say which were not fitted on the task, `seens` the answers of every place.
-    """
-    first = course.first
-    before, after = gains[()][first], gains[(first,)][first]
-    signs = [
-        found
-        for row, prompt, gain in zip(seens, before, after, strict=True)
-        if course.starts_cheap(prompt)
-        and (found := sign(course, gain, row[first], None if course.second is None else row[course.second])) is not None
-    ]
-    if len(signs) < ENOUGH:
-        return None
-    mean, spread = _moments(signs)
-    if course.second is not None:
-        return Norm(len(signs), mean, spread)
-    least, most = max(-1.0, mean - WIDE * spread), min(1.0, mean + WIDE * spread)
-    return Norm(len(signs), *_moments([min(max(one, least), most) for one in signs]), least, most)
-
-
-def _moments(signs: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation."""
-    mean = sum(signs) / len(signs)
-    return float(mean), float(sqrt(sum((one - mean) ** 2 for one in signs) / len(signs)))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types; scikit-learn requires it
 
-from tierbus.policy.drift import trained
 from tierbus.policy.features import Features, usable
+from tierbus.policy.fit_norm import trained
 from tierbus.policy.fit_words import fit_words
 from tierbus.policy.learned import Learned, Lesson, stage_name
 from tierbus.policy.model import REACH, STRONG, Stage, strangeness

@@ -8,6 +8,7 @@ cases the stop-loss of `guard` has the last word.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, sqrt
+from zlib import crc32
 
 from tierbus.policy.choose import Course, Step
 from tierbus.policy.drift import Norm, sign
@@ -19,6 +20,10 @@ from tierbus.policy.reading import Reader, read
 from tierbus.policy.review import Look, Odds, Reviewing
 from tierbus.policy.tally import Counted, Moment, Tally
 from tierbus.policy.words import COURSE_ROWS, Words
+
+PROBE_EVERY = 10
+"""Of the tasks of a class that is no longer as in training, one in so many (by its id) is asked as in training, to see when it
+is again. It costs a first answer; the stop-loss has the last word."""
 
 
 def stage_name(places: Sequence[int]) -> str:
@@ -160,7 +165,7 @@ class Learned:
         if lesson.course is None:
             return Ask(self._strong, "nothing cheaper holds the target in this class")
         if self.counted(case.task_class).drift.away:
-            return self._untaught(case, seen, "its class is no longer as in training")
+            return self._away(case, seen, lesson.course)
         at = self.gain(case, seen, lesson.course.first)
         if at is None or at.strange:
             return self._untaught(case, seen, "nothing like it was seen in training")
@@ -179,7 +184,9 @@ class Learned:
     def looked(self, case: Case, seen: tuple[Seen, ...]) -> list[Moment]:
         """What the cheap answers of a task show one by one, up to the second: nothing, where there is nothing to count."""
         cheap = tuple(one for one in seen if one.place != self._strong)
-        return [moment for count in (1, 2) if len(cheap) >= count and (moment := self.moment(case, cheap[:count]))]
+        alone = cheap if len(cheap) == 1 else tuple(one._replace(judged=None) for one in cheap[:1])
+        shown = [alone] if len(cheap) < 2 else [alone, cheap[:2]]  # noqa: PLR2004 - a pair
+        return [moment for one in shown if one and (moment := self.moment(case, one))]
 
     def moment(self, case: Case, cheap: tuple[Seen, ...]) -> Moment | None:
         """What the last of these cheap answers shows; None where there is nothing to count."""
@@ -376,6 +383,25 @@ class Learned:
             return Take(judged.place, "the reviewer accepts it")
         return Ask(self._strong, "the reviewer rejects it")
 
+    def _away(self, case: Case, seen: tuple[Seen, ...], course: Course) -> Move:
+        """Tasks that are no longer as in training: as unknown ones, but every so many show what the course would see.
+
+        Only by those is it known that a class is as in training again, where two cheap models do not pay or show another model.
+        """
+        why = "its class is no longer as in training"
+        before = self.gain(case, (), course.first)
+        shows = before is not None and not before.strange and course.starts_cheap(before.gain)
+        if not shows or crc32(case.id.encode()) % PROBE_EVERY:
+            return self._untaught(case, seen, why)
+        if not seen:
+            places = [course.first] if course.second is None else [course.first, course.second]
+            return self._start(case, places, f"{why}, or is it again?")
+        at = self.gain(case, seen, course.first)
+        second = course.second if len(seen) == 1 and seen[0].place == course.first else None
+        if second is not None and at is not None and _without_look(course, seen, at) is Step.SECOND:
+            return Ask(second, f"{why}, or is it again?")
+        return Ask(self._strong, f"{why}: its cheap answers only show what it is like")
+
     def _untaught(self, case: Case, seen: tuple[Seen, ...], why: str) -> Move:
         """Two cheap answers that agree are taken, while asking for them pays."""
         cheap = [one for one in seen if usable(one)]
@@ -445,13 +471,14 @@ class Learned:
         course = lesson.course
         by_place = {one.place: one for one in cheap}
         first = by_place.get(course.first)
-        last = cheap[-1].place == course.first if course.second is None else course.second in by_place
-        if first is None or not last:
+        second = by_place.get(course.second) if course.second is not None else None
+        alone = cheap[-1].place == course.first and (course.second is None or cheap[-1].judged is not None)
+        if first is None or (second is None and not alone):
             return None
         before, after = self.gain(case, (), course.first), self.gain(case, (first,), course.first)
         if before is None or after is None or before.strange or after.strange or not course.starts_cheap(before.gain):
             return None
-        return sign(course, after.gain, first, by_place.get(course.second) if course.second is not None else None)
+        return sign(course, lesson.norm.agreement, after.gain, first, second)
 
     def _prices(self, task_class: str, tally: Tally) -> Prices:
         return Prices(self._known(task_class), tally)

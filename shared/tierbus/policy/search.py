@@ -154,15 +154,15 @@ def _outcome(
     return gained, expected, usd
 
 
-def curve(gains: Floats, dollars: Floats) -> Curve:
-    """Mean dollars in bins of equally many tasks, along the gain."""
+def curve(gains: Floats, values: Floats) -> Curve:
+    """Mean values in bins of equally many tasks, along the gain."""
     order = np.argsort(gains, kind="stable")
-    points: dict[float, float] = {}
+    points: dict[float, list[float]] = {}
     for part in np.array_split(order, _BINS):
         if len(part):
-            points[float(gains[part].mean())] = float(dollars[part].mean())
-    return Curve(tuple(points), tuple(points.values()))
+            points.setdefault(float(gains[part].mean()), []).extend(values[part].tolist())
+    return Curve(tuple(points), tuple(sum(found) / len(found) for found in points.values()))
 
 
 def _at(found: Curve, gains: Floats) -> Floats:
-    return np.interp(gains, found.gains, found.dollars)
+    return np.interp(gains, found.gains, found.means)

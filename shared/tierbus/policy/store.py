@@ -23,7 +23,7 @@ from tierbus.policy.moves import Case, Seen
 from tierbus.policy.words import Pair, Voice, Words
 
 FORMAT = "tierbus-policy"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Goes up when the file's form or the meaning of a feature changes: a file of another version is refused."""
 CURRENT = "current"
 DIGEST_CHARS = 16
@@ -154,7 +154,9 @@ def _lesson(body: Mapping[str, Any], places: int) -> Lesson:
 
 
 def _norm(body: Mapping[str, Any]) -> Norm:
-    norm = Norm(int(body["rows"]), *(_number(body[name]) for name in ("mean", "spread", "least", "most")))
+    mean, spread, least, most = (_number(body[name]) for name in ("mean", "spread", "least", "most"))
+    agreement = None if body["agreement"] is None else _curve(body["agreement"])
+    norm = Norm(int(body["rows"]), mean, spread, least, most, agreement)
     if norm.rows < 1 or norm.spread < 0 or not -1 <= norm.least <= norm.mean <= norm.most <= 1:
         raise ValueError(f"norm {dict(body)!r} is of no signs between -1 and 1")
     return norm
@@ -234,7 +236,7 @@ def _curve(body: Mapping[str, Any]) -> Curve:
     gains = tuple(_number(gain) for gain in body["gains"])
     if not gains or any(left >= right for left, right in itertools.pairwise(gains)):
         raise ValueError("a curve's gains do not rise")
-    return Curve(gains, _numbers(body["dollars"], len(gains)))
+    return Curve(gains, _numbers(body["means"], len(gains)))
 
 
 def _numbers(values: Sequence[Any], count: int) -> tuple[float, ...]:

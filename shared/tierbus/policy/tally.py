@@ -47,7 +47,7 @@ class Tally:
         ended: tasks that ended.
         asked: tasks that two cheap models answered.
         agreed: those of them whose answers agree.
-        skipped: tasks that ended without a cheap answer.
+        skipped: tasks that ended without two cheap answers.
         skipped_at: `skipped` when two cheap answers last came in: the greatest one counts.
     """
 

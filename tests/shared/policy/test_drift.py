@@ -8,15 +8,18 @@ import pytest
 from tests.shared.policy.made import MODELS, moves, tasks, taught
 
 from tierbus.policy.choose import Course, Curve
-from tierbus.policy.drift import BLOCK, ENOUGH, LEVEL, Drift, Norm, sign, trained
-from tierbus.policy.learned import Learned
-from tierbus.policy.moves import Case, Seen
+from tierbus.policy.drift import BLOCK, LEVEL, Drift, Norm, sign
+from tierbus.policy.learned import PROBE_EVERY, Learned
+from tierbus.policy.moves import Ask, Case, Judge, Seen, Take
+from tierbus.policy.review import Reviewing
+from tierbus.policy.tally import Counted, Tally
 
 NORM = Norm(400, 0.85, 0.357)
 GAINS = Norm(400, 0.05, 0.1, -0.35, 0.45)
 FLAT = Curve((0.0,), (0.1,))
 ONE = Course(0, None, 4.0, (0.1, 1.0), FLAT)
 TWO = Course(1, 0, 4.0, (0.1, 0.1, 1.0), FLAT, Curve((0.0,), (0.2,)))
+LIKELY = Curve((0.1, 0.3), (0.75, 0.25))
 
 
 def agreements(rate: float, count: int, seed: int) -> list[float]:
@@ -96,29 +99,24 @@ def test_where_all_pairs_agreed_in_training_one_that_does_not_is_no_alarm() -> N
     assert found_after(always, agreements(0.7, 100, 1)) is not None
 
 
-def test_the_sign_of_a_course_with_one_cheap_model_is_the_gain_after_its_answer() -> None:
-    assert sign(ONE, 0.125, said(0, "red"), None) == 0.125
+@pytest.mark.parametrize(("gain", "counts"), [(0.125, 0.125), (1.5, 1.0), (-1.5, -1.0)])
+def test_the_sign_of_a_course_with_one_cheap_model_is_the_gain_after_its_answer(gain: float, counts: float) -> None:
+    assert sign(ONE, None, gain, said(0, "red"), None) == counts
 
 
 def test_the_sign_of_a_course_with_two_is_their_agreement_where_it_asks_both() -> None:
-    assert sign(TWO, 0.1, said(1, "red"), said(0, " Red")) == 1.0
-    assert sign(TWO, 0.1, said(1, "red"), said(0, "blue")) == 0.0
-    assert sign(TWO, 0.1, said(1, "red"), None) is None
-    assert sign(TWO, 0.01, said(1, "red"), said(0, "red")) is None, "the first answer is taken at once"
+    assert sign(TWO, LIKELY, 0.1, said(1, "red"), said(0, " Red")) == 1.0
+    assert sign(TWO, LIKELY, 0.1, said(1, "red"), said(0, "blue")) == 0.0
+    assert sign(TWO, LIKELY, 0.1, said(1, "red"), None) is None
+    assert sign(TWO, LIKELY, 0.01, said(1, "red"), said(0, "red")) is None, "the first answer is taken at once"
 
 
-def test_training_keeps_the_mean_of_the_signs_that_it_saw() -> None:
-    seens = [(said(0, "red"), said(1, "red" if number % 4 else "blue"), said(2, "red")) for number in range(80)]
-    gains = {(): {1: [0.0] * 80}, (1,): {1: [0.1] * 60 + [0.01] * 20}}
+@pytest.mark.parametrize("accepted", [True, False])
+def test_where_a_reviewer_looked_instead_the_sign_is_what_two_would_have_shown_in_training(accepted: bool) -> None:
+    looked = said(1, "red")._replace(judged=accepted)
 
-    assert trained(TWO, gains, seens) == Norm(60, 0.75, (0.75 * 0.25) ** 0.5)
-
-
-def test_too_few_signs_in_training_are_held_against_nothing() -> None:
-    few = ENOUGH - 1
-    gains = {(): {0: [0.0] * few}, (0,): {0: [0.1] * few}}
-
-    assert trained(ONE, gains, [(said(0, "red"), said(1, "red"))] * few) is None
+    assert sign(TWO, LIKELY, 0.2, looked, None) == pytest.approx(0.5)
+    assert sign(TWO, LIKELY, 0.01, looked, None) is None, "the first answer is taken at once"
 
 
 def test_a_policy_holds_its_own_kind_of_tasks_for_its_own_and_leaves_a_class_that_is_another() -> None:
@@ -139,6 +137,61 @@ def test_a_policy_holds_its_own_kind_of_tasks_for_its_own_and_leaves_a_class_tha
     assert policy.counted("sums").drift.away
     assert policy.standing("sums", policy.counted("sums")).away
     assert "no longer as in training" in policy.next(_plain(), ()).why
+
+
+@pytest.mark.parametrize(
+    ("models", "costs"), [(2, (0.02, 1.0)), (3, (0.4, 0.45, 1.0))], ids=["one cheap", "a dear pair"]
+)
+def test_a_class_that_cannot_ask_two_cheap_models_is_found_to_be_as_in_training_again(
+    models: int, costs: tuple[float, ...]
+) -> None:
+    lesson = replace(taught(models).lessons["sums"], costs_usd=costs)
+    policy = Learned(taught(models).models, {"sums": lesson}, 0.01)
+    policy.resume({"sums": Counted(Tally(lost=-100.0), Drift(away=True))})
+    asked = 0
+    for case, answers, _ in zip(*tasks(8 * PROBE_EVERY * BLOCK, 35, models=models), strict=True):
+        if not policy.counted("sums").drift.away:
+            break
+        seen = moves(policy, case, tuple(one._replace(cost_usd=costs[one.place]) for one in answers))
+        asked += any(isinstance(move, Ask) and move.place < models - 1 for move in seen)
+
+    assert not policy.counted("sums").drift.away
+    assert asked <= 3 * BLOCK
+
+
+def test_what_a_probe_is_told_is_never_taken() -> None:
+    policy = taught(2).fresh()
+    policy.resume({"sums": Counted(Tally(), Drift(away=True))})
+
+    assert not [
+        move
+        for case, answers, _ in zip(*tasks(200, 36, models=2), strict=True)
+        for move in moves(policy, case, answers)
+        if isinstance(move, Take) and move.place == 0
+    ]
+
+
+@pytest.mark.parametrize("price", [0.03, 0.1])
+@pytest.mark.parametrize("error", [0.05, 0.15])
+def test_looks_at_some_of_the_answers_are_no_drift(price: float, error: float) -> None:
+    """Tasks that are looked at have no second answer: those that have one agree more often, by some .1 here."""
+    policy = taught().reviewed_by(lambda _case, _seen: Reviewing(price, error))
+    looks = 0
+    for case, answers, right in zip(*tasks(3000, 37), strict=True):
+        seen: tuple[Seen, ...] = ()
+        while not isinstance(move := policy.next(case, seen), Take):
+            if isinstance(move, Judge):
+                looks += 1
+                fine = right[move.place]
+                seen = tuple(
+                    one._replace(judged=fine, judged_usd=price) if one.place == move.place else one for one in seen
+                )
+            else:
+                seen = (*seen, answers[move.place])
+        policy.learn(case, seen)
+        assert not policy.counted("sums").drift.away
+
+    assert looks > 300
 
 
 def test_without_a_norm_nothing_is_held_against_a_class() -> None:

@@ -84,7 +84,15 @@ def test_a_task_that_ended_cheaply_counts_as_what_it_saved_in_strong_calls() -> 
 
     assert saved.lost == pytest.approx(0.05 - 1.0)
     assert climbed.lost == pytest.approx(0.02)
-    assert (saved.skipped, climbed.skipped) == (0, 0)
+    assert (saved.skipped, climbed.skipped) == (0, 1), "one that shows no pair goes by"
+
+
+def test_a_retry_that_brings_no_pair_is_over() -> None:
+    """Its first answer failed a free check, say: the next try comes in its turn, not with the next task."""
+    tally = Tally(asked=TRUST_FROM, skipped=RETRY_EVERY - 1)
+
+    assert due(tally)
+    assert not due(tally.plus(added(Moment(calls=((0, 0.02), (2, 1.0))), tally, COSTS)))
 
 
 def test_while_no_price_is_known_nothing_is_lost() -> None:
