@@ -24,7 +24,7 @@ from tierbus.policy.moves import Case, Seen
 from tierbus.policy.reading import read
 from tierbus.replay.baselines import Prior, baselines, length
 from tierbus.replay.board import Board, Floats, Ints, board
-from tierbus.replay.play import Played, decision_s, play, prepared
+from tierbus.replay.play import Played, decisions_s, play, prepared
 from tierbus.replay.records import Row
 from tierbus.replay.records import read as recorded
 from tierbus.replay.resample import Interval
@@ -134,7 +134,8 @@ def ladder(wanted: Ladder, rows: Sequence[Row], size: Size, reader: Reader) -> l
     untaught = Learned(wanted.models, {}, MARGIN)
     bare = orders(untaught, exam, max(10, size.orders // 20), rng)
     bare_hard = share(play(untaught.fresh(), exam, worst_first(exam)), exam)
-    took = decision_s(Learned(policy.models, policy.lessons, policy.target), exam, TIMED)
+    timed = decisions_s(Learned(policy.models, policy.lessons, policy.target), exam, TIMED)
+    took, each = np.array([one.sum() for one in timed]), np.concatenate(timed)
     worst = max(costs.max(), hard, bare.max(), bare_hard, cost.max())
     agree = _agree(wanted, exam)
     print(
@@ -144,7 +145,8 @@ def ladder(wanted: Ladder, rows: Sequence[Row], size: Size, reader: Reader) -> l
         f" {100 * cost.mean():6.1f} {100 * gain.mean():+6.2f} {sum(gain < -MARGIN - 1e-9):3d}/{size.resplits} |"
         f" {100 * costs.mean():6.1f} {100 * costs.max():6.1f} {100 * hard:6.1f} |"
         f" {100 * bare.mean():6.1f} {100 * max(bare.max(), bare_hard):6.1f} |"
-        f" {1e3 * np.percentile(took, 50):5.2f} {1e3 * np.percentile(took, 99):5.2f}",
+        f" {1e3 * np.percentile(took, 50):5.2f} {1e3 * np.percentile(took, 99):5.2f}"
+        f" | {1e3 * np.percentile(each, 50):5.2f} {1e3 * np.percentile(each, 99):5.2f}",
         flush=True,
     )
     label = f"{wanted.data} {' + '.join(wanted.models)}"
@@ -298,7 +300,7 @@ def main(quick: bool) -> int:
     print("cost: % of always asking the strong model; acc: points against it; misses: re-splits below -1 point\n")
     print(
         f"{'set':14} {'ladder':54} | {'agree':>6} | must  aim | {'test':>6} {'acc':>6} | {'mean':>6} {'acc':>6} misses |"
-        f" {'orders':>6} {'worst':>6} {'hard':>6} | {'no fit':>6} {'worst':>6} |  p50 p99 ms"
+        f" {'orders':>6} {'worst':>6} {'hard':>6} | {'no fit':>6} {'worst':>6} | a task's decisions p50 p99 ms | one's"
     )
     sets: dict[str, list[Row]] = {}
     missed: list[str] = []

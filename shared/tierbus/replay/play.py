@@ -234,13 +234,18 @@ def _counted(policy: Policy, board: Board, taken: Ints, masks: Ints, looked: Int
 
 def decision_s(policy: Policy, board: Board, most: int) -> Floats:
     """Seconds that the decisions of one task take together, for the first `most` tasks. Give it a policy that was not prepared."""
+    return np.array([took.sum() for took in decisions_s(policy, board, most)])
+
+
+def decisions_s(policy: Policy, board: Board, most: int) -> list[Floats]:
+    """Seconds of each decision of one task, for the first `most` tasks. Give it a policy that was not prepared."""
     took = []
     for case, answers in list(zip(board.cases, board.seens, strict=True))[:most]:
         clock = _Timed(policy)
         seen, _ = _decide(cast("Policy", clock), case, _Bench(answers, None), ())
         policy.learn(case, seen)
-        took.append(clock.spent_ns / 1e9)
-    return np.array(took)
+        took.append(np.array(clock.took_ns) / 1e9)
+    return took
 
 
 class _Timed:
@@ -248,10 +253,10 @@ class _Timed:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self.spent_ns = 0
+        self.took_ns: list[int] = []
 
     def next(self, case: Case, seen: tuple[Seen, ...]) -> Any:
         began = time.perf_counter_ns()
         move = self._policy.next(case, seen)
-        self.spent_ns += time.perf_counter_ns() - began
+        self.took_ns.append(time.perf_counter_ns() - began)
         return move

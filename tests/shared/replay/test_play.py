@@ -10,7 +10,18 @@ from tierbus.policy.moves import Ask, Case, Judge, Move, Seen, Take
 from tierbus.policy.review import Look, Reviewing
 from tierbus.replay.baselines import Always
 from tierbus.replay.errors import BadMove
-from tierbus.replay.play import Played, Reviewer, asks_looks, decision_s, fresh, play, prepared, stateless, told
+from tierbus.replay.play import (
+    Played,
+    Reviewer,
+    asks_looks,
+    decision_s,
+    decisions_s,
+    fresh,
+    play,
+    prepared,
+    stateless,
+    told,
+)
 
 
 @dataclass
@@ -222,3 +233,10 @@ def test_decisions_are_timed_task_by_task_and_no_more_than_asked_for() -> None:
 
     assert len(took) == 3
     assert (took > 0).all()
+
+
+def test_every_decision_of_a_task_is_timed_by_itself() -> None:
+    took = decisions_s(Scripted(CLIMB), pair_board("bw"), most=2)
+
+    assert [len(one) for one in took] == [2, 2]
+    assert all((one > 0).all() for one in took)
