@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -115,8 +116,13 @@ def test_results_tasks_and_costs_agree(lab: Lab) -> None:
 
 def test_a_running_task_can_be_cancelled_and_its_calls_stay_on_the_bill(lab: Lab) -> None:
     long = "Write about it. " * 40
-    tierbus(lab, "submit", long, "--tenant", "cancel", "--id", "long", "--route", "plan")
-    done = tierbus(lab, "cancel", "long", "--tenant", "cancel", "--json")
+    executor = next(process.popen for process in lab.stack.processes if process.name == "executor")
+    executor.send_signal(signal.SIGSTOP)  # however long the commands take to start, the task has not ended
+    try:
+        tierbus(lab, "submit", long, "--tenant", "cancel", "--id", "long", "--route", "plan")
+        done = tierbus(lab, "cancel", "long", "--tenant", "cancel", "--json")
+    finally:
+        executor.send_signal(signal.SIGCONT)
 
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
