@@ -12,9 +12,11 @@ from tierbus.contracts import (
     Leg,
     Outcome,
     Plan,
+    Priority,
     ReviewLevel,
     Route,
     Step,
+    StepExecuted,
     Tier,
     Verdict,
     VerdictKind,
@@ -74,6 +76,22 @@ def judged(
         calls=(),
         queue_s=0.1,
     )
+
+
+def executed(text: str, step: str = "answer", **more: object) -> StepExecuted:
+    """An answer of the small tier's first model, to be reviewed."""
+    given: dict[str, object] = {
+        "run": RUN,
+        "step": step,
+        "attempt": 1,
+        "tier": Tier.SMALL,
+        "priority": Priority.NORMAL,
+        "outcome": Outcome.ANSWERED,
+        "output": Content.of(text),
+        "model": "claude-haiku-5-5",
+        **more,
+    }
+    return StepExecuted.model_validate(given)
 
 
 @st.composite

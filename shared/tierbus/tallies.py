@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import structlog
 
@@ -38,7 +38,8 @@ WAITING = 10_000
 """Moments that wait to be said while the bus is away; the oldest are dropped beyond it."""
 AT_ONCE = 64
 """Moments that are said side by side."""
-_MOMENTS = ("1", "2")
+Said = Literal["1", "2", "end"]
+_MOMENTS: tuple[Said, ...] = ("1", "2")
 
 
 class Change(StrEnum):
@@ -175,23 +176,19 @@ class SharedPolicy:
         """Say what a task that is done has cost."""
         self._say(case, "end", self.policy.ended(case, seen))
 
-    def _say(self, case: Case, moment: str, shown: Moment) -> None:
-        calls = tuple(SeenCall(place=place, cost_nano_usd=round(usd * NANO)) for place, usd in shown.calls)
-        self._waiting.append(
-            PolicySaw.model_validate(
-                {
-                    "policy": self._digest,
-                    "task_class": case.task_class,
-                    "of_run": case.id,
-                    "moment": moment,
-                    "calls": calls,
-                    "agreed": shown.agreed,
-                    "sign": shown.sign,
-                    "looks_nano_usd": round(shown.looks_usd * NANO),
-                    "looks_saved_nano_usd": round(shown.looks_saved_usd * NANO),
-                }
-            )
+    def _say(self, case: Case, moment: Said, shown: Moment) -> None:
+        saw = PolicySaw(
+            policy=self._digest,
+            task_class=case.task_class,
+            of_run=case.id,
+            moment=moment,
+            calls=tuple(SeenCall(place=place, cost_nano_usd=round(usd * NANO)) for place, usd in shown.calls),
+            agreed=shown.agreed,
+            sign=shown.sign,
+            looks_nano_usd=round(shown.looks_usd * NANO),
+            looks_saved_nano_usd=round(shown.looks_saved_usd * NANO),
         )
+        self._waiting.append(saw)
         self._news.set()
 
     async def start(self) -> None:

@@ -29,7 +29,7 @@ def signs(policy: Learned, on: Board) -> list[float | None]:
     lesson = policy.lessons[on.cases[0].task_class]
     if lesson.course is None:
         return []
-    places = [place for place in (lesson.course.first, lesson.course.second) if place is not None]
+    places = lesson.course.cheap
     found = [
         policy.moment(case, tuple(row[place] for place in places)) for case, row in zip(on.cases, on.seens, strict=True)
     ]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.parts import Parts
-from tests.plans import NOW, RUN, decision, new_run
+from tests.plans import NOW, RUN, decision, executed, new_run
 from tests.policies import LADDER, Doubting, Trusting, TwoAgree
 
 from tierbus.contracts import (
@@ -13,7 +13,6 @@ from tierbus.contracts import (
     Content,
     Expects,
     Outcome,
-    Priority,
     ReviewLevel,
     Role,
     Slot,
@@ -48,21 +47,6 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def sums(review: ReviewLevel = ReviewLevel.STANDARD, expects: Expects = AT) -> Run:
     run = new_run(decision=decision(review=review), task_class="sums", expects=expects)
     return begin(run, NOW).run
-
-
-def executed(text: str, **more: object) -> StepExecuted:
-    given: dict[str, object] = {
-        "run": RUN,
-        "step": "answer",
-        "attempt": 1,
-        "tier": Tier.SMALL,
-        "priority": Priority.NORMAL,
-        "outcome": Outcome.ANSWERED,
-        "output": Content.of(text),
-        "model": FIRST,
-        **more,
-    }
-    return StepExecuted.model_validate(given)
 
 
 async def review(

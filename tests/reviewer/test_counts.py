@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 from tests.parts import Parts
-from tests.plans import NOW, RUN, decision, new_run
+from tests.plans import NOW, RUN, decision, executed, new_run
 from tests.policies import LADDER, unlike
 
-from tierbus.contracts import Content, Outcome, Priority, ReviewLevel, StepExecuted, StepReleased, TaskStatus, Tier
+from tierbus.contracts import ReviewLevel, StepExecuted, StepReleased, TaskStatus, Tier
 from tierbus.policy.advisor import Advisor
 from tierbus.reviewer.app import Reviewer
 from tierbus.reviewer.ladder import Ladder
@@ -18,21 +18,6 @@ from tierbus.testing.tallies import MemoryTallies
 
 FIRST = Delivery("tierbus.review.normal.x", "WORK", 7, 1, NOW)
 AGAIN = Delivery("tierbus.review.normal.x", "WORK", 7, 2, NOW)
-
-
-def executed(text: str, **more: object) -> StepExecuted:
-    given: dict[str, object] = {
-        "run": RUN,
-        "step": "answer",
-        "attempt": 1,
-        "tier": Tier.SMALL,
-        "priority": Priority.NORMAL,
-        "outcome": Outcome.ANSWERED,
-        "output": Content.of(text),
-        "model": LADDER[0],
-        **more,
-    }
-    return StepExecuted.model_validate(given)
 
 
 class Bench:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from tests.parts import Parts
-from tests.plans import LEG, NOW, RUN, decision, new_run
+from tests.plans import LEG, NOW, decision, executed, new_run
 
 from tierbus.contracts import (
     Attachment,
@@ -15,7 +15,6 @@ from tierbus.contracts import (
     Inputs,
     Outcome,
     Plan,
-    Priority,
     ReviewLevel,
     Role,
     Route,
@@ -75,22 +74,6 @@ def planned(*steps: Step, **more: object) -> Run:
     fine = Verdict(kind=VerdictKind.ACCEPT, rung="checks", reason="fine")
     output = Content.of("an earlier output")
     return advance(run, Judged("read", 1, Tier.SMALL, HAIKU, Outcome.ANSWERED, output, fine, (), 0.0), NOW).run
-
-
-def executed(text: str, name: str = "answer", **more: object) -> StepExecuted:
-    return StepExecuted.model_validate(
-        {
-            "run": RUN,
-            "step": name,
-            "attempt": 1,
-            "tier": Tier.SMALL,
-            "priority": Priority.NORMAL,
-            "outcome": Outcome.ANSWERED,
-            "output": Content.of(text),
-            "model": HAIKU,
-            **more,
-        }
-    )
 
 
 async def review(parts: Parts, run: Run, attempt: StepExecuted) -> Review:

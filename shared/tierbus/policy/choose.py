@@ -58,6 +58,11 @@ class Course:
     after_prompt: Curve
     after_first: Curve | None = None
 
+    @property
+    def cheap(self) -> tuple[int, ...]:
+        """The cheap places that it may ask, in their order."""
+        return (self.first,) if self.second is None else (self.first, self.second)
+
     def starts_cheap(self, gain: float, look_usd: float = inf) -> bool:
         """Whether asking the first cheap model is expected to cost less than the strong call.
 

@@ -61,23 +61,23 @@ class Norm:
         return SLACK + REACH * max(self.spread, 1 / sqrt(self.rows)) / sqrt(self.rows)
 
 
-def sign(course: Course, agreement: Curve | None, gain: float, first: Seen, second: Seen | None) -> float | None:
+def sign(course: Course, gain: float, first: Seen, second: Seen | None, agreement: Curve | None) -> float | None:
     """The sign of a task on which the course asks its first model, between -1 and 1; None where it gives none.
 
     Args:
         course: of its class.
-        agreement: how often two cheap answers agreed in training, along the gain; None for a course with one cheap model.
         gain: what a strong call is expected to add to the first answer alone.
         first: that answer, and whether it was looked at.
         second: the second model's; None: it was not asked for.
+        agreement: how often two cheap answers agreed in training, along the gain; it stands in for a second answer after a look.
     """
-    if course.second is None or agreement is None:
+    if course.second is None:
         return min(max(gain, -1.0), 1.0)  # half of it is a regression, which knows no bounds
     if course.step(gain, usable=usable(first)) is not Step.SECOND:
         return None
-    if second is None:
-        return None if first.judged is None else agreement.at(gain)
-    return float(agree(first, second))
+    if second is not None:
+        return float(agree(first, second))
+    return agreement.at(gain) if agreement is not None and first.judged is not None else None
 
 
 @dataclass(frozen=True)

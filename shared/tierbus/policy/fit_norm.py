@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tierbus.policy.choose import Course, Curve, Step
-from tierbus.policy.drift import Norm
-from tierbus.policy.features import agree, usable
+from tierbus.policy.choose import Course
+from tierbus.policy.drift import Norm, sign
 from tierbus.policy.moves import Seen
 from tierbus.policy.search import curve
 
@@ -30,30 +29,22 @@ def trained(
         seens: for each task the answers of every place.
     """
     before, after = gains[()][course.first], gains[(course.first,)][course.first]
-    started = [at for at, gain in enumerate(before) if course.starts_cheap(float(gain))]
-    if course.second is not None:
-        return _of_pairs(course, course.second, after, [(at, seens[at]) for at in started])
-    signs = np.clip(after[started], -1.0, 1.0)
-    if len(signs) < ENOUGH:
-        return None
-    reach = WIDE * float(signs.std())
-    least, most = max(-1.0, float(signs.mean()) - reach), min(1.0, float(signs.mean()) + reach)
-    return _norm(np.clip(signs, least, most), least, most, None)
-
-
-def _of_pairs(
-    course: Course, second: int, after: Floats, started: Sequence[tuple[int, tuple[Seen, ...]]]
-) -> Norm | None:
-    pairs = [
-        (float(after[at]), float(agree(row[course.first], row[second])))
-        for at, row in started
-        if course.step(float(after[at]), usable=usable(row[course.first])) is Step.SECOND
+    found = [
+        (float(gain), shown)
+        for prompt, gain, row in zip(before, after, seens, strict=True)
+        if course.starts_cheap(float(prompt))
+        and (shown := sign(course, float(gain), row[course.first], _second(course, row), None)) is not None
     ]
-    if len(pairs) < ENOUGH:
+    if len(found) < ENOUGH:
         return None
-    gains, agreed = np.array(pairs).T
-    return _norm(agreed, 0.0, 1.0, curve(gains, agreed))
+    kept, signs = np.array(found).T
+    mean, spread = float(signs.mean()), float(signs.std())
+    if course.second is not None:
+        return Norm(len(signs), mean, spread, agreement=curve(kept, signs))
+    least, most = max(-1.0, mean - WIDE * spread), min(1.0, mean + WIDE * spread)
+    signs = np.clip(signs, least, most)
+    return Norm(len(signs), float(signs.mean()), float(signs.std()), least, most)
 
 
-def _norm(signs: Floats, least: float, most: float, agreement: Curve | None) -> Norm:
-    return Norm(len(signs), float(signs.mean()), float(signs.std()), least, most, agreement)
+def _second(course: Course, row: tuple[Seen, ...]) -> Seen | None:
+    return None if course.second is None else row[course.second]

@@ -171,7 +171,7 @@ def _fitted(rows: csr_matrix, right: Bools) -> tuple[Floats, float]:
     if right.all() or not right.any():
         share = (right.sum() + 1) / (len(right) + 2)
         return np.zeros(rows.shape[1]), float(np.log(share / (1 - share)))
-    model = LogisticRegression(C=STRENGTH, max_iter=300).fit(rows, right)
+    model = _regression().fit(rows, right)
     return model.coef_[0], float(model.intercept_[0])
 
 
@@ -189,13 +189,17 @@ def _together(rows: csr_matrix, right: Bools) -> tuple[Floats, Floats]:
     counts = np.bincount(outcome, minlength=OUTCOMES)
     each, biases = np.zeros((OUTCOMES, rows.shape[1])), np.log((counts + 1) / (len(right) + OUTCOMES))
     if np.count_nonzero(counts) > 1:
-        model = LogisticRegression(C=STRENGTH, max_iter=300).fit(rows, outcome)
+        model = _regression().fit(rows, outcome)
         two = len(model.classes_) == 2  # noqa: PLR2004 - then one row of weights is of the second
         seen = model.classes_[1:] if two else model.classes_
         if two:
             biases[model.classes_[0]] = 0.0
         each[seen], biases[seen] = model.coef_, model.intercept_
     return each, biases
+
+
+def _regression() -> LogisticRegression:
+    return LogisticRegression(C=STRENGTH, max_iter=300)
 
 
 def _calibration(margins: Floats, right: Bools) -> tuple[float, float]:

@@ -183,10 +183,11 @@ class Learned:
 
     def looked(self, case: Case, seen: tuple[Seen, ...]) -> list[Moment]:
         """What the cheap answers of a task show one by one, up to the second: nothing, where there is nothing to count."""
-        cheap = tuple(one for one in seen if one.place != self._strong)
-        alone = cheap if len(cheap) == 1 else tuple(one._replace(judged=None) for one in cheap[:1])
-        shown = [alone] if len(cheap) < 2 else [alone, cheap[:2]]  # noqa: PLR2004 - a pair
-        return [moment for one in shown if one and (moment := self.moment(case, one))]
+        cheap = tuple(one for one in seen if one.place != self._strong)[:2]
+        shown = [cheap] if cheap else []
+        if len(cheap) > 1:
+            shown = [(cheap[0]._replace(judged=None),), cheap]  # a look came after the second answer only
+        return [moment for one in shown if (moment := self.moment(case, one))]
 
     def moment(self, case: Case, cheap: tuple[Seen, ...]) -> Moment | None:
         """What the last of these cheap answers shows; None where there is nothing to count."""
@@ -317,8 +318,7 @@ class Learned:
         if not seen:
             if not course.starts_cheap(at.gain, self._look_usd(case, course, at)):
                 return Ask(self._strong, "the cheap model will hardly save anything")
-            places = [course.first] if course.second is None else [course.first, course.second]
-            return self._start(case, places, "the cheap model is expected to pay")
+            return self._start(case, course.cheap, "the cheap model is expected to pay")
         step, told = self._step(case, seen, course, at), "" if len(seen) == 1 else ", with two answers seen"
         if step is Step.SECOND and course.second is not None:
             return Ask(course.second, "a second cheap answer is expected to pay")
@@ -389,13 +389,10 @@ class Learned:
         Only by those is it known that a class is as in training again, where two cheap models do not pay or show another model.
         """
         why = "its class is no longer as in training"
-        before = self.gain(case, (), course.first)
-        shows = before is not None and not before.strange and course.starts_cheap(before.gain)
-        if not shows or crc32(case.id.encode()) % PROBE_EVERY:
+        if crc32(case.id.encode()) % PROBE_EVERY or not self._begins(case, course):
             return self._untaught(case, seen, why)
         if not seen:
-            places = [course.first] if course.second is None else [course.first, course.second]
-            return self._start(case, places, f"{why}, or is it again?")
+            return self._start(case, course.cheap, f"{why}, or is it again?")
         at = self.gain(case, seen, course.first)
         second = course.second if len(seen) == 1 and seen[0].place == course.first else None
         if second is not None and at is not None and _without_look(course, seen, at) is Step.SECOND:
@@ -454,7 +451,7 @@ class Learned:
         if self._strong < 1 or prices.usd(self._strong) <= 0:
             return None
         if course is not None and not counted.drift.away:
-            stake = sum(prices.share(place) for place in (course.first, course.second) if place is not None)
+            stake = sum(prices.share(place) for place in course.cheap)
             return None if allows(tally, stake) else "the stop-loss"
         if self._strong < 2 or (lesson is not None and lesson.stages and course is None):  # noqa: PLR2004 - two cheap models
             return None
@@ -475,10 +472,15 @@ class Learned:
         alone = cheap[-1].place == course.first and (course.second is None or cheap[-1].judged is not None)
         if first is None or (second is None and not alone):
             return None
-        before, after = self.gain(case, (), course.first), self.gain(case, (first,), course.first)
-        if before is None or after is None or before.strange or after.strange or not course.starts_cheap(before.gain):
+        after = self.gain(case, (first,), course.first)
+        if after is None or after.strange or not self._begins(case, course):
             return None
-        return sign(course, lesson.norm.agreement, after.gain, first, second)
+        return sign(course, after.gain, first, second, lesson.norm.agreement)
+
+    def _begins(self, case: Case, course: Course) -> bool:
+        """Whether the course would ask its first model, if nobody may look at the answer."""
+        before = self.gain(case, (), course.first)
+        return before is not None and not before.strange and course.starts_cheap(before.gain)
 
     def _prices(self, task_class: str, tally: Tally) -> Prices:
         return Prices(self._known(task_class), tally)

@@ -226,7 +226,7 @@ def _course(body: Mapping[str, Any], places: int) -> Course:
         after_prompt=_curve(body["after_prompt"]),
         after_first=None if body["after_first"] is None else _curve(body["after_first"]),
     )
-    cheap = [place for place in (course.first, course.second) if place is not None]
+    cheap = [*course.cheap]
     if len(set(cheap)) < len(cheap) or not all(0 <= place < places - 1 for place in cheap):
         raise ValueError(f"course over places {cheap!r} of {places}")
     return course

@@ -101,22 +101,22 @@ def test_where_all_pairs_agreed_in_training_one_that_does_not_is_no_alarm() -> N
 
 @pytest.mark.parametrize(("gain", "counts"), [(0.125, 0.125), (1.5, 1.0), (-1.5, -1.0)])
 def test_the_sign_of_a_course_with_one_cheap_model_is_the_gain_after_its_answer(gain: float, counts: float) -> None:
-    assert sign(ONE, None, gain, said(0, "red"), None) == counts
+    assert sign(ONE, gain, said(0, "red"), None, None) == counts
 
 
 def test_the_sign_of_a_course_with_two_is_their_agreement_where_it_asks_both() -> None:
-    assert sign(TWO, LIKELY, 0.1, said(1, "red"), said(0, " Red")) == 1.0
-    assert sign(TWO, LIKELY, 0.1, said(1, "red"), said(0, "blue")) == 0.0
-    assert sign(TWO, LIKELY, 0.1, said(1, "red"), None) is None
-    assert sign(TWO, LIKELY, 0.01, said(1, "red"), said(0, "red")) is None, "the first answer is taken at once"
+    assert sign(TWO, 0.1, said(1, "red"), said(0, " Red"), LIKELY) == 1.0
+    assert sign(TWO, 0.1, said(1, "red"), said(0, "blue"), LIKELY) == 0.0
+    assert sign(TWO, 0.1, said(1, "red"), None, LIKELY) is None
+    assert sign(TWO, 0.01, said(1, "red"), said(0, "red"), LIKELY) is None, "the first answer is taken at once"
 
 
 @pytest.mark.parametrize("accepted", [True, False])
 def test_where_a_reviewer_looked_instead_the_sign_is_what_two_would_have_shown_in_training(accepted: bool) -> None:
     looked = said(1, "red")._replace(judged=accepted)
 
-    assert sign(TWO, LIKELY, 0.2, looked, None) == pytest.approx(0.5)
-    assert sign(TWO, LIKELY, 0.01, looked, None) is None, "the first answer is taken at once"
+    assert sign(TWO, 0.2, looked, None, LIKELY) == pytest.approx(0.5)
+    assert sign(TWO, 0.01, looked, None, LIKELY) is None, "the first answer is taken at once"
 
 
 def test_a_policy_holds_its_own_kind_of_tasks_for_its_own_and_leaves_a_class_that_is_another() -> None:
