@@ -25,6 +25,9 @@ MOST_BYTES = 256 << 20
 """A single row or element larger than this is not read."""
 _RESOURCE = re.compile(rb'"resource"\s*:\s*')
 _RESOURCE_BYTES = 1 << 16
+_ESCAPED = re.compile(rb'\\[\\"]')
+_NO_SIGNS = bytes(byte for byte in range(256) if byte not in b'"{}[]')
+"""All that says nothing about depth, once escaped quotes are gone."""
 
 
 class Piece(NamedTuple):
@@ -179,18 +182,23 @@ class _Elements:
 
 
 def _deeper(part: bytes) -> int:
-    """By how many levels JSON is deeper after this part, which begins outside of a text: brackets in texts do not count."""
-    plain = part.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in part else part
-    bare = b"".join(plain.split(b'"')[::2])
+    """By how many levels JSON is deeper after this part, which begins outside of a text: brackets in texts do not count.
+
+    Two quotes side by side go too: what stands around them is in a text or outside of it as before.
+    """
+    signs = _ESCAPED.sub(b"", part).translate(None, _NO_SIGNS).replace(b'""', b"")
+    bare = b"".join(signs.split(b'"')[::2])
     return bare.count(b"{") + bare.count(b"[") - bare.count(b"}") - bare.count(b"]")
 
 
 def _last_resource(done: bytes) -> bytes | None:
     """The resource that the spans at the end of this belong to."""
-    begun = [found.end() for found in _RESOURCE.finditer(done)]
-    if not begun:
+    at, begun = len(done), None
+    while begun is None and (at := done.rfind(b'"resource"', 0, at)) >= 0:
+        begun = _RESOURCE.match(done, at)
+    if begun is None:
         return None
-    text = done[begun[-1] : begun[-1] + _RESOURCE_BYTES].decode("utf-8", "replace")
+    text = done[begun.end() : begun.end() + _RESOURCE_BYTES].decode("utf-8", "replace")
     try:
         found, _ = json.JSONDecoder().raw_decode(text)
     except ValueError:

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.audit_logs import COLUMNS, WRITERS, write
 
 from tierbus.audit import pieces, scan
@@ -255,10 +257,40 @@ def test_a_file_that_cannot_be_read_says_why_and_does_not_stop_the_others(
         (b'{"a": "\\"{{", "b": 1}', 0),
         (b'{"a": "x\\\\", "b": {', 2),
         (b"}]}", -3),
+        (b'["{", "{", "", "]"', 1),
+        (b'{"": "\\n{", "b": "\\\\", "c": [', 2),
+        (b'{"a": "\\d", "b": [', 2),
     ],
 )
 def test_brackets_in_texts_do_not_count_for_the_depth(part: bytes, deeper: int) -> None:
     assert pieces._deeper(part) == deeper
+
+
+@given(
+    st.recursive(
+        st.text('"\\\n{}[]:, x') | st.integers(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text('"\\{}'), inner),
+    ),
+    st.data(),
+)
+def test_the_depth_is_that_of_the_brackets_outside_of_texts(value: object, data: st.DataObject) -> None:
+    text = json.dumps(value)[: data.draw(st.integers(0, 200))]
+
+    depth, inside, escaped = 0, False, False
+    for sign in text:
+        depth += 0 if inside else (sign in "{[") - (sign in "}]")
+        inside ^= sign == '"' and not escaped
+        escaped = sign == "\\" and not escaped
+
+    assert pieces._deeper(text.encode()) == depth
+
+
+def test_the_resource_is_the_last_one_and_not_a_word_or_a_text() -> None:
+    first, last = b'{"resource": {"a": 1}, "spans": [', b'{"resource" : {"b": 2}, "spans": ['
+    words = b'{"kind": "resource", "text": "\\"resource\\": {}"}'
+
+    assert pieces._last_resource(first + last + words) == b'{"b": 2}'
+    assert pieces._last_resource(words) is None
 
 
 def test_a_row_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
