@@ -8,7 +8,7 @@ class Call:
     """A call. Tokens as `contracts.Usage` counts them: `input` includes what was read from or written to the cache.
 
     `cost_nano_usd` is what the log says, None where it says nothing; `at` is Unix seconds, 0 where unknown. `whole` is all
-    text of the request in order, `system` and `prompt` (the last user message) are parts of it; all three may be empty.
+    text of the request in order, beginning with `system`; `prompt` is the last user message in it; all three may be empty.
     `fingerprint` names an identical request where the log has no text but a cache key.
     """
 

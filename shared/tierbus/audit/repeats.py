@@ -4,8 +4,10 @@ Texts are kept as 64-bit hashes. A table that is full forgets what it saw only o
 exact is too low, never too high; `forgotten` says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 from typing import NamedTuple
 
 CAP = 100_000
@@ -19,11 +21,42 @@ LEAST_CHARS = 4096
 """Shorter prefixes are not cached by the providers: 1,024 tokens, at four characters each."""
 _CUTS = (4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 65536, 98304, 131072, 262144, 524288)
 CHARS_PER_TOKEN = 4
+_SYSTEMS = 128
+_MOST_CHARS = 32_768
+"""System parts of up to so many characters are hashed once and remembered, so many of them: 4 MB of English, twice."""
+Prefix = tuple[int, int]
+"""Tokens since the prefix before it, and its hash."""
 
 
 def digest(text: str) -> int:
     """A 64-bit hash that is the same in every process."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest(), "little")
+    return _number(blake2b(_bytes(text), digest_size=_DIGEST))
+
+
+def request_digest(model: str, system: str, whole: str) -> int:
+    """The hash of a request to a model, by all its text, which begins with its system part."""
+    if not _remembered(system):
+        return digest(f"{model}\0{whole}")
+    state = _asked(model, system).copy()
+    state.update(_bytes(whole[len(system) :]))
+    return _number(state)
+
+
+def _remembered(system: str) -> bool:
+    return LEAST_CHARS <= len(system) <= _MOST_CHARS
+
+
+@lru_cache(_SYSTEMS)
+def _asked(model: str, system: str) -> blake2b:
+    return blake2b(_bytes(f"{model}\0{system}"), digest_size=_DIGEST)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _number(state: blake2b) -> int:
+    return int.from_bytes(state.digest(), "little")
 
 
 class Table:
@@ -127,18 +160,14 @@ class Prefixes:
         self.saved_pico = 0
         self._whole = True
 
-    def add(self, whole: str, system_chars: int, at: float, prices: tuple[int, int, int]) -> None:
-        """One uncached request; `prices` are pico-dollars a token of input, cache read and cache write."""
+    def add(self, whole: str, system: str, at: float, prices: tuple[int, int, int]) -> None:
+        """One uncached request, which begins with its system part; `prices` are pico-dollars a token of input, cache read and cache write."""
         if len(whole) < LEAST_CHARS:
             return
         plain, read, written = prices
-        state, before, hit = blake2b(digest_size=_DIGEST), 0, False
-        moment = int(at)
-        for end in _ends(len(whole), system_chars):
-            state.update(whole[before:end].encode("utf-8", "surrogatepass"))
-            size = (end - before) // CHARS_PER_TOKEN
-            before = end
-            seen = self._see(int.from_bytes(state.copy().digest(), "little"), moment)
+        hit, moment = False, int(at)
+        for size, name in _prefixes(whole, system):
+            seen = self._see(name, moment)
             if seen is None:
                 continue
             count, last = seen
@@ -176,8 +205,26 @@ class Prefixes:
         return self._whole and not self.table.forgotten
 
 
-def _ends(size: int, system_chars: int) -> list[int]:
-    ends = [cut for cut in _CUTS if cut <= size]
-    if system_chars >= LEAST_CHARS and system_chars not in ends:
-        ends = sorted([*ends, system_chars])
-    return ends
+def _prefixes(whole: str, system: str) -> Iterable[Prefix]:
+    ends, chars = [cut for cut in _CUTS if cut <= len(whole)], len(system)
+    if chars >= LEAST_CHARS and chars not in ends:
+        ends = sorted([*ends, chars])
+    if not _remembered(system):
+        return _hashed(blake2b(digest_size=_DIGEST), whole, 0, ends)
+    begun, state = _begun(system)
+    return chain(begun, _hashed(state.copy(), whole, chars, [end for end in ends if end > chars]))
+
+
+@lru_cache(_SYSTEMS)
+def _begun(system: str) -> tuple[tuple[Prefix, ...], blake2b]:
+    """The prefixes that end in a system part or with it, and the hash to go on from; whoever goes on copies it."""
+    state = blake2b(digest_size=_DIGEST)
+    ends = sorted({*(cut for cut in _CUTS if cut <= len(system)), len(system)})
+    return tuple(_hashed(state, system, 0, ends)), state
+
+
+def _hashed(state: blake2b, text: str, begin: int, ends: list[int]) -> Iterator[Prefix]:
+    for end in ends:
+        state.update(_bytes(text[begin:end]))
+        yield (end - begin) // CHARS_PER_TOKEN, _number(state)
+        begin = end

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tierbus.audit.call import Call
 from tierbus.audit.kinds import label_of, sort
 from tierbus.audit.prices import BATCH_DIVISOR, DAY_S, Edges, Line, PriceBook, nearest_nano
-from tierbus.audit.repeats import Prefixes, Repeats, digest
+from tierbus.audit.repeats import Prefixes, Repeats, digest, request_digest
 from tierbus.telemetry.content import cut
 from tierbus.tiers.catalog import Catalog
 
@@ -166,8 +166,10 @@ class Tally:
         line = self._book.line(named, at, call.input)
         cost = self._cost(call, line)
         kind, band, risky = sort(call)
+        labelled = bool(label_of(call))
+        self.labelled += labelled
         cell = Cell(
-            self._bounded(kind, self._labels, MOST_LABELS, OTHER_LABELS) if label_of(call) else kind,
+            self._bounded(kind, self._labels, MOST_LABELS, OTHER_LABELS) if labelled else kind,
             band,
             risky,
             self._bounded(named.name, self._models, MOST_MODELS, OTHER_MODELS),
@@ -215,14 +217,14 @@ class Tally:
             sums.cost_nano_usd += cost
         self.estimated += call.estimated
         self.batch += call.batch
-        self.labelled += bool(label_of(call))
         self.cached_read += call.cache_read
 
     def _who(self, call: Call, known: int | None) -> None:
         cost, unpriced = known or 0, known is None
         if call.at:
             self.dated += 1
-            day = self.days.setdefault(int(call.at // DAY_S), [0, 0])
+            number = int(call.at // DAY_S)
+            day = self.days.get(number) or self.days.setdefault(number, [0, 0])
             day[0] += 1
             day[1] += cost
         if call.tenant:
@@ -239,14 +241,12 @@ class Tally:
                 self.repeats.add(digest(call.fingerprint), cost)
             return
         self.with_text += 1
-        self.repeats.add(digest(f"{call.model}\0{call.whole}"), cost)
+        self.repeats.add(request_digest(call.model, call.system, call.whole), cost)
         if not call.cache_read and not call.cache_write:
             if line is None:
                 self.unpriced_prefix += 1
             else:
-                self.prefixes.add(
-                    call.whole, len(call.system), call.at, (line.input, line.cache_read, line.cache_write)
-                )
+                self.prefixes.add(call.whole, call.system, call.at, (line.input, line.cache_read, line.cache_write))
 
     def _sample(self, kind: str, prompt: str) -> None:
         """The prompts with the smallest hashes: the same whatever order and number of processes."""

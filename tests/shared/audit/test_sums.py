@@ -1,16 +1,17 @@
 """Prices by lines, kinds, repeats, prefixes, spenders, and what moving saves."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from tierbus.audit import moving
+from tierbus.audit import moving, repeats
 from tierbus.audit.assumptions import UNMEASURED, evidence, told
 from tierbus.audit.call import Call
 from tierbus.audit.figures import figures
-from tierbus.audit.kinds import HARD, MODERATE, SIMPLE, sort
+from tierbus.audit.kinds import HARD, MODERATE, SIMPLE, _words, sort
 from tierbus.audit.prices import Edges, PriceBook, line, nearest_nano
-from tierbus.audit.repeats import CACHE_LIFE_S, Prefixes, Repeats, digest
+from tierbus.audit.repeats import CACHE_LIFE_S, Prefixes, Repeats, digest, request_digest
 from tierbus.audit.tally import OTHER_LABELS, Cell, Known, Spenders, Sums, Tally, hidden
 from tierbus.contracts import Tier, Usage
 from tierbus.pricing.cost import price
@@ -116,6 +117,34 @@ def test_the_kind_and_the_complexity_come_from_words(prompt: str, kind: str, ban
     assert sort(replace(CALL, prompt=prompt, whole=prompt))[:2] == (kind, band)
 
 
+def test_words_are_runs_of_letters_whatever_stands_between_them() -> None:
+    text = "".join(f"a{chr(sign)}Éz " for sign in range(0x11000))
+
+    assert _words(text) == re.findall(r"[a-zà-ÿ]+", text.lower())
+
+
+@pytest.mark.parametrize(
+    ("system", "prompt", "found"),
+    [
+        ("Classify each ticket.", "zzz", ("classification", SIMPLE, False)),
+        ("Translate.", "Classify", ("classification", SIMPLE, False)),
+        ("Translate. Summarize.", "zzz", ("translation", SIMPLE, False)),
+        ("Classify.", "zzz " * 300 + "translate the summary, translate", ("translation", SIMPLE, False)),
+        ("Translate.", "zzz " * 300 + "summary", ("translation", SIMPLE, False)),
+        ("Compare, evaluate; then recommend a strategy.", "zzz", ("analysis", HARD, False)),
+        ("Watch the dosage.", "zzz", ("other", SIMPLE, True)),
+        ("zzz", "z " * 600 + "contract", ("other", SIMPLE, True)),
+        ("7", "8", ("no text", SIMPLE, False)),
+    ],
+)
+def test_words_of_the_system_part_and_of_the_end_count_once_each_time_they_are_heard(
+    system: str, prompt: str, found: tuple[str, str, bool]
+) -> None:
+    call = replace(CALL, system=system, prompt=prompt)
+
+    assert (sort(call), sort(call)) == (found, found)
+
+
 def test_a_label_of_the_log_wins_and_risk_words_are_seen() -> None:
     assert sort(replace(CALL, prompt="Translate the dosage for the patient", label="triage")) == (
         "triage",
@@ -166,22 +195,49 @@ def test_a_hash_is_the_same_in_every_process() -> None:
     assert digest("tierbus") == 3523507159467624737
 
 
+@pytest.mark.parametrize("size", [0, 4095, 4096, 5000, 6144, 32_768, 32_769])
+@pytest.mark.parametrize("letter", ["x", "é", "\N{GRINNING FACE}", "\ud800"])
+def test_a_request_has_one_hash_however_long_its_system_part_is(letter: str, size: int) -> None:
+    for prompt in ("Hello", "", "Hello"):
+        whole = f"{letter * size}\n{prompt}"
+
+        assert request_digest("m", letter * size, whole) == digest(f"m\0{whole}")
+        assert request_digest("n", letter * size, whole) == digest(f"n\0{whole}")
+
+
+@pytest.mark.parametrize("size", [4096, 5000, 6144, 7000, 20_000])
+def test_a_system_part_that_was_seen_has_the_same_prefixes_as_a_new_one(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen() -> tuple[dict[int, int], int]:
+        prefixes = Prefixes()
+        for number, letter in enumerate("aba"):
+            prefixes.add("é" * size + letter * 9000, "é" * size, 60.0 * number, (100, 10, 125))
+        return prefixes.table.rows, prefixes.saved_pico
+
+    remembered = seen()
+    monkeypatch.setattr(repeats, "_remembered", lambda _: False)
+
+    assert remembered == seen()
+    assert remembered[1] > 0
+
+
 def test_a_prefix_sent_again_in_time_is_read_from_the_cache_and_a_late_one_is_written_anew() -> None:
     text = "x" * 5000
     prefixes = Prefixes()
 
-    prefixes.add(text, 0, 1000.0, (100, 10, 125))
+    prefixes.add(text, "", 1000.0, (100, 10, 125))
     assert prefixes.saved_pico == 0
-    prefixes.add(text, 0, 1000.0 + CACHE_LIFE_S, (100, 10, 125))
+    prefixes.add(text, "", 1000.0 + CACHE_LIFE_S, (100, 10, 125))
     assert (prefixes.hits, prefixes.tokens_read, prefixes.saved_pico) == (1, 1024, 1024 * 90 - 1024 * 25)
-    prefixes.add(text, 0, 1001.0 + 2 * CACHE_LIFE_S, (100, 10, 125))
+    prefixes.add(text, "", 1001.0 + 2 * CACHE_LIFE_S, (100, 10, 125))
     assert (prefixes.hits, prefixes.saved_pico) == (1, 1024 * 90 - 2 * 1024 * 25)
 
 
 def test_a_log_with_its_newest_calls_first_has_the_same_late_prefixes() -> None:
     prefixes = Prefixes()
     for at in (9000.0, 1000.0):
-        prefixes.add("x" * 5000, 0, at, (100, 10, 125))
+        prefixes.add("x" * 5000, "", at, (100, 10, 125))
 
     assert (prefixes.hits, prefixes.saved_pico) == (0, -1024 * 25)
 
@@ -189,7 +245,7 @@ def test_a_log_with_its_newest_calls_first_has_the_same_late_prefixes() -> None:
 def test_prefixes_of_several_processes_are_at_least_so_many() -> None:
     some, others = Prefixes(), Prefixes()
     for prefixes in (some, some, others, others):
-        prefixes.add("x" * 5000, 0, 0.0, (100, 10, 125))
+        prefixes.add("x" * 5000, "", 0.0, (100, 10, 125))
     some.merge(others)
 
     assert (some.hits, some.exact, others.exact) == (2, False, True)
@@ -198,7 +254,7 @@ def test_prefixes_of_several_processes_are_at_least_so_many() -> None:
 def test_the_end_of_the_system_part_is_where_a_prefix_may_end() -> None:
     prefixes = Prefixes()
     for tail in ("a" * 50, "b" * 50):
-        prefixes.add("x" * 4400 + tail, 4400, 0.0, (100, 10, 100))
+        prefixes.add("x" * 4400 + tail, "x" * 4400, 0.0, (100, 10, 100))
 
     assert prefixes.tokens_read == 1024 + 76
 
@@ -206,7 +262,7 @@ def test_the_end_of_the_system_part_is_where_a_prefix_may_end() -> None:
 def test_a_short_prompt_has_no_prefix_that_is_cached() -> None:
     prefixes = Prefixes()
     for _ in range(3):
-        prefixes.add("x" * 4000, 0, 0.0, (100, 10, 125))
+        prefixes.add("x" * 4000, "", 0.0, (100, 10, 125))
 
     assert prefixes.hits == 0
 
