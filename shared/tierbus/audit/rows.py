@@ -6,14 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic_core import from_json
-
 from tierbus.audit.call import Call, NotACall, Unreadable
 from tierbus.audit.detect import Container, Format, Layout, shape
 from tierbus.audit.pieces import Piece
 from tierbus.audit.readers import columns, langfuse, litellm, otel, requests
 from tierbus.audit.tally import Example, Tally
-from tierbus.audit.values import shown
+from tierbus.audit.values import parsed, shown
 
 _FIELD_BYTES = 64 << 20
 _NEXT = r"\s*,\s*(?=[^\s\]])|\s*(?=\{)"
@@ -105,7 +103,7 @@ def _lines(piece: Piece) -> Iterator[Found]:
         if not line or line.isspace():
             continue
         try:
-            row = from_json(line)
+            row = parsed(line)
         except ValueError as error:
             yield place, Unreadable("not JSON", _without_line(str(error)))
             continue
@@ -127,7 +125,7 @@ def _table(piece: Piece) -> Iterator[Found]:
     text = piece.data.decode("utf-8", "replace")
     csv.field_size_limit(_FIELD_BYTES)
     reader = csv.reader((f"{line}\n" for line in text.split("\n")), delimiter=piece.layout.delimiter)
-    first, skip = piece.line, piece.number == 0
+    first, skip, damaged = piece.line, piece.number == 0, _REPLACED in text
     while True:
         place = first + reader.line_num
         try:
@@ -142,20 +140,20 @@ def _table(piece: Piece) -> Iterator[Found]:
         if skip:
             skip = False
             continue
-        yield place, _cells(values, header)
+        yield place, _cells(values, header, damaged=damaged)
 
 
-def _cells(values: list[str], header: tuple[str, ...]) -> Row | Unreadable:
+def _cells(values: list[str], header: tuple[str, ...], *, damaged: bool) -> Row | Unreadable:
     if len(values) != len(header):
         return Unreadable("a CSV row of another width", f"{len(values)} fields, the header has {len(header)}")
-    if any(_REPLACED in value for value in values):
+    if damaged and any(_REPLACED in value for value in values):
         return Unreadable("not UTF-8", "bytes that are no text")
     return dict(zip(header, values, strict=True))
 
 
 def _elements(piece: Piece) -> Iterator[Found]:
     try:
-        document = from_json(piece.data)
+        document = parsed(piece.data)
     except ValueError:
         yield from _one_by_one(piece)
         return

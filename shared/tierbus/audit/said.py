@@ -69,7 +69,7 @@ def text(content: Any) -> str:
     if isinstance(content, dict):
         return text(content.get("parts") or content.get("text") or content.get("content") or str(content))
     if isinstance(content, list):
-        return "\n".join(_block(part) for part in content)
+        return _block(content[0]) if len(content) == 1 else "\n".join([_block(part) for part in content])
     return "" if content is None else str(content)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tierbus.audit.call import Call, NotACall, Unreadable
 from tierbus.audit.readers import columns, langfuse, litellm, otel, requests
+from tierbus.audit.values import meanings, tokens, told
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 1+1?"}]
 OPENAI = {
@@ -146,6 +147,29 @@ def test_a_wrong_value_is_named(row: dict[str, Any], named: str) -> None:
 
     assert not isinstance(wrong.value, NotACall)
     assert named in str(wrong.value)
+
+
+@pytest.mark.parametrize("row", [{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"b": "", "c": 3, "a": 1}, {"x": 9, "a": 1}])
+def test_the_first_name_of_a_field_wins_wherever_it_stands(row: dict[str, Any]) -> None:
+    assert told(row, meanings({"one": ("a", "b", "c"), "two": ("d",)})) == {"one": 1}
+
+
+@pytest.mark.parametrize(("row", "found"), [({"a": None, "b": 0}, {"one": 0}), ({"a": ""}, {}), ({"b": [], "d": 4}, {"one": [], "two": 4})])  # fmt: skip
+def test_a_field_with_nothing_in_it_is_not_there(row: dict[str, Any], found: dict[str, Any]) -> None:
+    assert told(row, meanings({"one": ("a", "b"), "two": ("d",)})) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("7", 7), ("0000000000012", 12), ("999999999", 999_999_999), ("12.0", 12), ("٣", 3), (" 5 ", 5)]
+)
+def test_a_count_written_as_text_is_a_number(text: str, count: int) -> None:
+    assert tokens(text, "input") == count
+
+
+@pytest.mark.parametrize("text", ["²", "1000000001", "1.5", "-1", "nan", "1e400"])
+def test_a_text_that_is_no_count_is_refused(text: str) -> None:
+    with pytest.raises(Unreadable, match="token count"):
+        tokens(text, "input")
 
 
 def test_a_secret_in_a_wrong_value_is_not_repeated() -> None:

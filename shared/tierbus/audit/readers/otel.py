@@ -10,38 +10,56 @@ from typing import Any
 
 from tierbus.audit.call import Call, NotACall, Unreadable
 from tierbus.audit.said import NOTHING, Said, of
-from tierbus.audit.values import dollars, first, inner, moment, shown, tokens, word
+from tierbus.audit.values import dollars, first, inner, meanings, moment, shown, tokens, told, word
 
 _NO_CALLS = ("invoke_agent", "create_agent", "execute_tool", "invoke_workflow", "plan")
 _CALL_KINDS = (None, "LLM", "EMBEDDING")
-_MODEL = ("gen_ai.response.model", "gen_ai.request.model", "llm.response.model", "llm.request.model", "llm.model_name")
-_INPUT = (
-    "gen_ai.usage.input_tokens",
-    "gen_ai.usage.prompt_tokens",
-    "llm.usage.prompt_tokens",
-    "llm.token_count.prompt",
-)
-_OUTPUT = (
-    "gen_ai.usage.output_tokens",
-    "gen_ai.usage.completion_tokens",
-    "llm.usage.completion_tokens",
-    "llm.token_count.completion",
-)
-_READ = (
-    "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.input_tokens.cached",
-    "gen_ai.usage.details.cache_read_tokens", "llm.token_count.prompt_details.cache_read",
-)  # fmt: skip
-_WRITE = (
-    "gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens", "gen_ai.usage.cache_write_input_tokens",
-    "gen_ai.usage.input_tokens.cache_write", "gen_ai.usage.details.cache_write_tokens", "llm.token_count.prompt_details.cache_write",
-)  # fmt: skip
-_PROVIDER = ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system")
-_COST = ("gen_ai.usage.cost", "operation.cost", "llm.cost.total")
-_USER = ("enduser.id", "user.id", "gen_ai.user", "enduser.pseudo.id")
 _TENANT = ("tenant", "tenant.id", "service.name")
-_PROMPT = ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.request.messages", "llm.prompts", "input.value")
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "model": (
+        "gen_ai.response.model",
+        "gen_ai.request.model",
+        "llm.response.model",
+        "llm.request.model",
+        "llm.model_name",
+    ),
+    "operation": ("gen_ai.operation.name",),
+    "input": (
+        "gen_ai.usage.input_tokens",
+        "gen_ai.usage.prompt_tokens",
+        "llm.usage.prompt_tokens",
+        "llm.token_count.prompt",
+    ),
+    "output": (
+        "gen_ai.usage.output_tokens",
+        "gen_ai.usage.completion_tokens",
+        "llm.usage.completion_tokens",
+        "llm.token_count.completion",
+    ),
+    "read": (
+        "gen_ai.usage.cache_read.input_tokens",
+        "gen_ai.usage.cache_read_input_tokens",
+        "gen_ai.usage.input_tokens.cached",
+        "gen_ai.usage.details.cache_read_tokens",
+        "llm.token_count.prompt_details.cache_read",
+    ),
+    "written": (
+        "gen_ai.usage.cache_creation.input_tokens",
+        "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
+        "gen_ai.usage.input_tokens.cache_write",
+        "gen_ai.usage.details.cache_write_tokens",
+        "llm.token_count.prompt_details.cache_write",
+    ),
+    "provider": ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
+    "cost": ("gen_ai.usage.cost", "operation.cost", "llm.cost.total"),
+    "user": ("enduser.id", "user.id", "gen_ai.user", "enduser.pseudo.id"),
+    "tenant": _TENANT,
+    "prompt": ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.request.messages", "llm.prompts", "input.value"),
+    "label": ("tierbus.task_class", "task_class", "gen_ai.prompt.name"),
+}
+_MEANS = meanings(_FIELDS)
 _EVENTS = ("gen_ai.content.prompt", "gen_ai.user.message", "gen_ai.client.inference.operation.details")
-_LABEL = ("tierbus.task_class", "task_class", "gen_ai.prompt.name")
 _KINDS = (
     "stringValue",
     "intValue",
@@ -81,9 +99,9 @@ def read(span: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Call]
     if not isinstance(span, dict):
         raise Unreadable("not a span", shown(span))
     own = attributes(span.get("attributes"))
-    model = word(first(own, *_MODEL))
-    operation = word(own.get("gen_ai.operation.name"))
-    given, produced = first(own, *_INPUT), first(own, *_OUTPUT)
+    field = told(own, _MEANS).get
+    model, operation = word(field("model")), word(field("operation"))
+    given, produced = field("input"), field("output")
     if operation in _NO_CALLS or own.get("openinference.span.kind") not in _CALL_KINDS or (not model and given is None):
         raise NotACall("a span that is no model call")
     if given is None and produced is None:
@@ -92,11 +110,11 @@ def read(span: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Call]
         raise Unreadable("span without token counts", f"spanId {shown(span.get('spanId') or span.get('span_id'))}")
     if not model:
         raise Unreadable("no model name", f"spanId {shown(span.get('spanId') or span.get('span_id'))}")
-    asked = _said(own, span)
+    asked = _said(own, span, field("prompt"))
     input_, read_, written = (
         tokens(given, "input tokens"),
-        tokens(first(own, *_READ), "cache read"),
-        tokens(first(own, *_WRITE), "cache write"),
+        tokens(field("read"), "cache read"),
+        tokens(field("written"), "cache write"),
     )
     yield Call(
         model=model,
@@ -104,12 +122,12 @@ def read(span: Mapping[str, Any], resource: Mapping[str, Any]) -> Iterator[Call]
         output=tokens(produced, "output tokens"),
         cache_read=read_,
         cache_write=written,
-        provider=word(first(own, *_PROVIDER)),
-        cost_nano_usd=dollars(first(own, *_COST), "cost"),
+        provider=word(field("provider")),
+        cost_nano_usd=dollars(field("cost"), "cost"),
         at=moment(first(span, "startTimeUnixNano", "start_time_unix_nano", "startTime", "start_time")),
-        tenant=word(first(own, *_TENANT) or first(resource, *_TENANT)),
-        user=word(first(own, *_USER)),
-        label=word(first(own, *_LABEL)),
+        tenant=word(field("tenant") or first(resource, *_TENANT)),
+        user=word(field("user")),
+        label=word(field("label")),
         operation=operation or word(span.get("name")),
         system=asked.system,
         prompt=asked.prompt,
@@ -147,8 +165,7 @@ def _value(typed: Mapping[str, Any]) -> Any:
     return {one.get("key"): _value(one.get("value") or {}) for one in pairs.get("values") or []} if pairs else None
 
 
-def _said(own: Mapping[str, Any], span: Mapping[str, Any]) -> Said:
-    given = first(own, *_PROMPT)
+def _said(own: Mapping[str, Any], span: Mapping[str, Any], given: Any) -> Said:
     system, tools = own.get("gen_ai.system_instructions"), own.get("gen_ai.tool.definitions")
     if given is None and "gen_ai.prompt.0.content" in own:
         given = _numbered(own)
