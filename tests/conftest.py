@@ -18,6 +18,7 @@ from tierbus.bus.connect import close
 from tierbus.cli import stack
 
 START_S = 30.0
+NAMES = (*(stream.name for stream in topology.STREAMS), f"OBJ_{topology.BLOBS}")
 PORTS = range(20_000, 30_000)
 """Below those that systems hand out by themselves, to connections too."""
 
@@ -59,12 +60,24 @@ async def nc(nats_url: str) -> AsyncIterator[Client]:
     """A connection to a bus that is as declared and holds nothing."""
     connection = await nats.connect(nats_url, allow_reconnect=False, connect_timeout=10)
     try:
-        for name in (*(stream.name for stream in topology.STREAMS), f"OBJ_{topology.BLOBS}"):
-            await request(connection, f"STREAM.DELETE.{name}")
-        await apply(connection)
+        await _empty(connection)
+        while await _left(connection):
+            await _empty(connection)
         yield connection
     finally:
         await close(connection)
+
+
+async def _empty(connection: Client) -> None:
+    for name in NAMES:
+        await request(connection, f"STREAM.DELETE.{name}")
+    await apply(connection)
+
+
+async def _left(connection: Client) -> bool:
+    """Whether a stream goes on with what it held: made anew at once, the server may find files that were not yet gone."""
+    states = [(await request(connection, f"STREAM.INFO.{name}"))["state"] for name in NAMES]
+    return any(state["last_seq"] for state in states)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
