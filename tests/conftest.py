@@ -17,6 +17,8 @@ from tierbus.bus.apply import apply, request
 from tierbus.bus.connect import close
 from tierbus.cli import stack
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes are started: the first compiles for all
+
 START_S = 30.0
 NAMES = (*(stream.name for stream in topology.STREAMS), f"OBJ_{topology.BLOBS}")
 PORTS = range(20_000, 30_000)
