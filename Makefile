@@ -55,7 +55,7 @@ up: $(VENV)/.installed $(if $(filter local,$(MODELS)),$(VENV)/.local) $(if $(fil
 	@$(BIN)/tierbus up --models $(MODELS) $(if $(filter 1,$(JAEGER)),--jaeger)
 
 test: $(VENV)/.dev ## Run the tests, whole flows on a real nats-server included
-	@$(BIN)/python -m pytest -q -m "not local and not jaeger and not browser and not promtool"
+	@$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not local and not jaeger and not browser and not promtool"
 
 test-local: $(VENV)/.dev $(VENV)/.local ## Run the tests with real inference
 	@$(BIN)/python -m pytest -q -m local

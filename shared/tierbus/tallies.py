@@ -19,6 +19,7 @@ import structlog
 
 from tierbus.contracts import NANO, PolicySaw, SeenCall
 from tierbus.errors import Conflict, Misconfigured, Unavailable
+from tierbus.loops import end
 from tierbus.policy.learned import Learned
 from tierbus.policy.moves import Case, Move, Seen
 from tierbus.policy.tally import Counted, Moment
@@ -204,9 +205,7 @@ class SharedPolicy:
 
     async def stop(self) -> None:
         """Say what is still to be said, write the sums down, and end."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         with contextlib.suppress(Unavailable, Misconfigured, TimeoutError):
             await asyncio.wait_for(self._say_all(), AGAIN_S)
             if self._keeps:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from html.parser import HTMLParser
 
 import pytest
@@ -259,13 +258,9 @@ def test_traces_are_links_only_where_an_address_was_given() -> None:
     assert linked == [f"http://localhost:16686/trace/{TRACE}"]
 
 
-def test_ten_thousand_tasks_take_less_than_ten_seconds_and_the_page_stays_small() -> None:
-    records = world(10_000, days=7)
-    began = time.monotonic()
+def test_the_page_of_ten_thousand_tasks_is_small() -> None:
+    source = page(numbers(world(10_000, days=7)))
 
-    source = page(numbers(records))
-
-    assert time.monotonic() - began < 10
     assert len(source) - len(get_plotlyjs()) < 200_000
 
 

@@ -28,14 +28,20 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def demo() -> str:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the demo keeps what it needs: others may run one at the same time."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(folder: Path) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "tierbus.cli.entry", "demo"],
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, "NO_COLOR": "1", "TMPDIR": str(folder)},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -60,11 +66,12 @@ def test_the_totals_are_what_the_demo_prints(demo: str) -> None:
             assert line in _lines(README)
 
 
-def test_the_demo_leaves_nothing_running(demo: str) -> None:
+def test_the_demo_leaves_nothing_running(demo: str, folder: Path) -> None:
     left = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"]) if process.info["cmdline"]]
 
     assert demo
-    assert [line for line in left if any("tierbus-demo-" in part for part in line)] == []
+    assert [line for line in left if any(str(folder) in part for part in line)] == []
+    assert list(folder.iterdir()) == []
 
 
 def test_the_service_table_names_every_service_with_what_it_hears() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from tests.collector import ERROR, Collector, Seen, collecting
 from tests.flow.conftest import Lab
-from tests.flow.test_kill import SCENARIO, SERVICES, UNSURE, kill, until
 from tests.scenarios import faulty, publish_all, write
 from tests.traces import assert_true, critical_path, root_of
 
@@ -25,7 +24,6 @@ from tierbus.telemetry.story import story_of, trace
 from tierbus.testing.sim.script import load_scenarios
 
 TENANT = "traced"
-BATCH_S = 0.5
 
 
 class Traced(Lab):
@@ -47,7 +45,7 @@ class Traced(Lab):
         return total
 
 
-def _labs(tmp_path: Path, scenarios: list[dict[str, Any]], *options: str, **env: str) -> Iterator[Traced]:
+def labs(tmp_path: Path, scenarios: list[dict[str, Any]], *options: str, **env: str) -> Iterator[Traced]:
     folder = write(tmp_path / "scenarios", scenarios)
     with collecting() as collector, (tmp_path / "log").open("w") as log:
         given = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **env}
@@ -59,7 +57,7 @@ def _labs(tmp_path: Path, scenarios: list[dict[str, Any]], *options: str, **env:
 @pytest.fixture(scope="module")
 def faulty_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """The whole demo set with faults on."""
-    yield from _labs(tmp_path_factory.mktemp("faulty"), faulty())
+    yield from labs(tmp_path_factory.mktemp("faulty"), faulty())
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +193,7 @@ def test_a_callers_trace_is_linked_or_joined(tmp_path: Path, join: bool) -> None
                     return event
         raise AssertionError("no result")
 
-    for lab in _labs(tmp_path, [], TIERBUS_JOIN_TRACES=str(join)):
+    for lab in labs(tmp_path, [], TIERBUS_JOIN_TRACES=str(join)):
         result = asyncio.run(publish(lab))
         spans = lab.collector.whole(str(result.trace_id))
 
@@ -208,62 +206,6 @@ def test_a_callers_trace_is_linked_or_joined(tmp_path: Path, join: bool) -> None
     else:
         assert (roots[0].trace, roots[0].parent) == (run_id("called", "called"), "")
         assert roots[0].links == (caller,)
-
-
-@pytest.mark.timeout(240)
-def test_an_executor_killed_in_a_step_leaves_a_gap_one_root_and_the_right_cost(tmp_path: Path) -> None:
-    for lab in _labs(tmp_path, [], "--latency", "2"):
-        lab.stack.start_service("executor")
-
-        async def go(lab: Traced = lab) -> Result:
-            async with client(lab.stack.settings) as bus:
-                body = {"id": "k", "prompt": "Translate into French: no.", "risk": "low"}
-                published = await bus.publish(body, "killed", "normal", "k")
-                await until(lambda: bool(lab.served(role="executor", state="open")), "the executor's call")
-                await asyncio.sleep(2 * BATCH_S)
-                kill(lab, "executor")
-                kill(lab, "executor-2", anew=False)
-                async for event in bus.follow(published.subjects, 120):
-                    if isinstance(event, Result):
-                        return event
-            raise AssertionError("no result")
-
-        result = asyncio.run(go())
-        spans = lab.collector.whole(str(result.trace_id))
-        assert_true(spans, result, lab.ledger("killed"))
-
-    chats = sorted((span for span in spans if span.name.startswith("chat ")), key=lambda span: span.start)
-    assert [span.attributes["tierbus.call.status"] for span in chats] == ["interrupted", "finished"]
-    assert chats[0].status == ERROR
-    assert chats[0].parent == next(span.span for span in spans if span.name == "step 1"), "its question was never told"
-    [again] = [span for span in spans if span.attributes.get("messaging.nats.delivery.count") == 2]
-    assert again.name == "process tierbus.step.small"
-    assert again.start - chats[0].start > 2_000_000_000, "the gap shows"
-    assert not [span for span in spans if chats[0].end < span.start < again.start], "nothing happened meanwhile"
-
-
-@pytest.mark.timeout(400)
-def test_every_service_killed_in_its_call_still_leaves_one_whole_trace(tmp_path: Path) -> None:
-    """Whatever a dead worker had asked is told by the one that comes after it."""
-    for lab in _labs(tmp_path, [SCENARIO], "--latency", "1.5"):
-
-        async def go(lab: Traced = lab) -> Result:
-            async with client(lab.stack.settings) as bus:
-                published = await bus.publish(
-                    {"prompt": UNSURE, "risk": "high", "id": "all"}, "killed", "normal", "all"
-                )
-                for service in SERVICES:
-                    await until(lambda: bool(lab.served(role=service, state="open")), f"the {service}'s call")  # noqa: B023 - used at once
-                    kill(lab, service)
-                async for event in bus.follow(published.subjects, 200):
-                    if isinstance(event, Result):
-                        return event
-            raise AssertionError("no result")
-
-        result = asyncio.run(go())
-        spans = lab.collector.whole(str(result.trace_id))
-        assert_true(spans, result, lab.ledger("killed"))
-    assert result.interrupted_calls >= len(SERVICES)
 
 
 def test_a_refused_task_has_a_trace_that_says_why(faulty_lab: Traced) -> None:

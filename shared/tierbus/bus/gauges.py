@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from tierbus.bus.apply import request
 from tierbus.bus.slots import SlotSubscriber
 from tierbus.bus.topology import Consumer
+from tierbus.loops import end
 from tierbus.telemetry import names
 from tierbus.telemetry.meters import OtelMeters, Reading
 from tierbus.telemetry.names import Attr
@@ -56,8 +57,7 @@ class Gauges:
     async def stop(self) -> None:
         """End it."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
 
     async def _look_on(self) -> None:
         while True:

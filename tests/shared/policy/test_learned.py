@@ -1,5 +1,7 @@
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -101,13 +103,13 @@ def test_an_answer_that_a_free_check_refuses_is_never_taken(broken: dict[str, ob
         assert made[-1].place == 2
 
 
-@pytest.mark.parametrize("policy", [taught(), Learned(MODELS, {}, 0.01)], ids=["taught", "untaught"])
+@pytest.mark.parametrize("made", [taught, partial(Learned, MODELS, {}, 0.01)], ids=["taught", "untaught"])
 @pytest.mark.parametrize("name", ["sums", "unknown"])
 @pytest.mark.parametrize("dear", [False, True], ids=["cheap", "dear"])
 def test_no_order_of_arrival_makes_a_class_dearer_than_the_strong_model_by_more_than_the_stop_loss(
-    policy: Learned, name: str, dear: bool
+    made: Callable[[], Learned], name: str, dear: bool
 ) -> None:
-    played = _priced(tasks(300, 5, name), 10.0 if dear else 1.0)
+    policy, played = made(), _priced(tasks(300, 5, name), 10.0 if dear else 1.0)
     bound = 1 + LOSS_RATE + (LOSS_START + 0.6) / 300 + 0.005
     for order in _orders(played):
         cost, _ = share(policy.fresh(), order)

@@ -115,7 +115,7 @@ def test_what_is_no_jsonl_is_refused(tmp_path: Path, content: bytes, told: str) 
         read(path)
 
 
-@pytest.mark.parametrize("content", [b"plain", gzip.compress(b"{}" * 500)[:-9]])
+@pytest.mark.parametrize("content", [b"plain", gzip.compress(b"{}" * 500)[:-9]], ids=["plain", "cut"])
 def test_a_broken_archive_cannot_be_read(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "rows.jsonl.gz"
     path.write_bytes(content)

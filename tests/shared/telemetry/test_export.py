@@ -279,10 +279,9 @@ class TestRoom:
         way.free.clear()
         with sending(way) as out:
             assert out.wants(TRACE)
-            began = time.monotonic()
             for number in range(5000):
                 emit(out, a_span(str(number)))
-            assert time.monotonic() - began < 2.0
+            assert way.begun <= 1, "nobody waited for the collector to take anything"
             assert out._exporter.lost == 4400
             assert not out.wants(TRACE), "what has no room need not be made"
             assert out._exporter.lost == 4400, "and what is not made is not counted"
