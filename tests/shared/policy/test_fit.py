@@ -5,9 +5,12 @@ import pytest
 from tests.shared.policy.made import COSTS, MODELS, share, tasks, taught
 from tests.shared.replay.recorded import GEMINI, MINI, SONNET, real
 
+from tierbus.policy import fit as fit_module
 from tierbus.policy.assess import assess
-from tierbus.policy.fit import LABELS, Aim, fit
+from tierbus.policy.fit import AGAIN, LABELS, Aim, Bools, Floats, fit
+from tierbus.policy.model import Head
 from tierbus.policy.moves import Case
+from tierbus.policy.regress import Table, chance
 from tierbus.replay.board import board
 
 
@@ -20,6 +23,24 @@ def test_a_class_with_few_labels_gets_no_models_but_its_prices() -> None:
 
 def test_fitting_twice_gives_the_same_policy() -> None:
     assert fit(*tasks(700, 1), MODELS).lessons == taught().lessons
+
+
+@pytest.mark.parametrize(("labels", "assignments"), [(59, 1), (60, AGAIN), (89, AGAIN), (90, 1)])
+def test_tasks_are_assigned_to_folds_several_times_where_one_assignment_is_an_accident(
+    labels: int, assignments: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables: list[Table] = []
+
+    def seen(table: Table, right: Bools) -> tuple[Head, Floats]:
+        tables.append(table)
+        return chance(table, right)
+
+    for name, value in (("LABELS", 30), ("SMALL", 60), ("MANY", 90), ("chance", seen)):
+        monkeypatch.setattr(fit_module, name, value)
+    fit(*tasks(labels, 1), MODELS)
+
+    assert {table.folds.shape for table in tables} == {(assignments, labels)}
+    assert len({tuple(fold) for fold in tables[0].folds.tolist()}) == assignments
 
 
 def test_a_target_of_less_lost_costs_more() -> None:

@@ -1,12 +1,16 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from tierbus.policy.regress import MANY, PENALTIES, Table, chance, difference
+from tierbus.policy.model import Head
+from tierbus.policy.regress import MANY, PENALTIES, Bools, Floats, Folds, Table, chance, difference
 
 
-def table(rows: int, columns: int, seed: int = 0) -> Table:
+def table(rows: int, columns: int, seed: int = 0, assignments: int = 1) -> Table:
     rng = np.random.default_rng(seed)
-    return Table(rng.normal(size=(rows, columns)), np.ones(columns), rng.permutation(rows) % 5)
+    values = rng.normal(size=(rows, columns))
+    return Table(values, np.ones(columns), np.array([rng.permutation(rows) % 5 for _ in range(assignments)]))
 
 
 def told(found: Table, weights: tuple[float, ...], bias: float) -> np.ndarray:
@@ -81,7 +85,7 @@ def test_what_a_row_is_told_does_not_depend_on_its_own_label() -> None:
     gained = np.random.default_rng(6).choice([0.0, 1.0], 200)
     other = gained.copy()
     other[0] = 1 - other[0]
-    same = rows.fold == rows.fold[0]
+    same = rows.folds[0] == rows.folds[0, 0]
 
     before, after = difference(rows, gained)[1], difference(rows, other)[1]
 
@@ -97,3 +101,26 @@ def test_many_rows_are_fitted_at_one_strength() -> None:
 
     assert head.weights[0] > 5 * abs(head.weights[1])
     assert list(PENALTIES) == sorted(PENALTIES, reverse=True)
+
+
+def test_one_assignment_to_folds_given_four_times_says_the_same_as_once() -> None:
+    rows = table(300, 8)
+    right = rows.values[:, 0] + np.random.default_rng(7).normal(size=300) > 0
+    again = rows._replace(folds=np.repeat(rows.folds, 4, axis=0))
+
+    assert chance(again, right)[1] == pytest.approx(chance(rows, right)[1], abs=2e-3)
+    assert difference(again, right.astype(float))[1] == pytest.approx(difference(rows, right.astype(float))[1])
+
+
+@pytest.mark.parametrize("regress", [chance, lambda rows, right: difference(rows, right.astype(float))])
+def test_several_assignments_to_folds_err_less_than_each_alone(
+    regress: Callable[[Table, Bools], tuple[Head, Floats]],
+) -> None:
+    rows = table(300, 30, assignments=4)
+    true = 1 / (1 + np.exp(-1.5 * rows.values[:, 0]))
+    right = np.random.default_rng(8).random(300) < true
+
+    def error(folds: Folds) -> float:
+        return float(((regress(rows._replace(folds=folds), right)[1] - true) ** 2).mean())
+
+    assert error(rows.folds) < np.mean([error(fold[None]) for fold in rows.folds])
