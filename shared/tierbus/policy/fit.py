@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from joblib import Parallel, cpu_count, delayed  # type: ignore[import-untyped]  # it has no types; scikit-learn requires it
 from sklearn import config_context
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types; scikit-learn requires it
 
@@ -44,6 +45,8 @@ AGAIN = 4
 """Assignments to folds in classes between `SMALL` and `MANY` labels. Below, the larger margin was chosen with one; above, one
 assignment says the same as four.
 """
+APART = 2_000
+"""Tasks from which on classes are learned in processes of their own; fewer take about as long as starting these."""
 _FLAT = 1e-9
 _STRANGE_AT = 99.5
 _STRANGE_SLACK = 2.0
@@ -71,8 +74,9 @@ def fit(
 ) -> Learned:
     """A policy from tasks whose every answer on the ladder is known and judged, one lesson a class.
 
-    It uses one thread: these regressions are so small that threads wait for each other most of the time, on two cores for
-    more than half of it, and their number would change the last digits of what comes out.
+    Classes are learned beside each other, each in a process of its own where there are many tasks. A process uses one thread:
+    these regressions are so small that threads wait for each other most of the time, on two cores for more than half of it, and
+    their number would change the last digits of what comes out.
 
     Args:
         cases: the tasks.
@@ -89,14 +93,20 @@ def fit(
         raise ValueError("every task needs an answer and a judgement for every place of the ladder")
     names = tuple(models) if models is not None else tuple(f"place {at}" for at in range(len(seens[0])))
     right = np.array(correct, dtype=bool)
-    lessons = {}
-    for name in sorted({case.task_class for case in cases}):
-        picked = [at for at, case in enumerate(cases) if case.task_class == name]
-        with threadpool_limits(limits=1), config_context(assume_finite=True, skip_parameter_validation=True):
-            lessons[name] = _lesson(
-                [cases[at] for at in picked], [seens[at] for at in picked], right[picked], aim, reader
-            )
-    return Learned(names, lessons, aim.target, reader)
+    classes: dict[str, list[int]] = {}
+    for at, case in enumerate(cases):
+        classes.setdefault(case.task_class, []).append(at)
+    processes = min(len(classes), cpu_count()) if len(cases) >= APART else 1
+    lessons = Parallel(n_jobs=processes)(
+        delayed(_taught)([cases[at] for at in picked], [seens[at] for at in picked], right[picked], aim, reader)
+        for _, picked in sorted(classes.items())
+    )
+    return Learned(names, dict(zip(sorted(classes), lessons, strict=True)), aim.target, reader)
+
+
+def _taught(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, aim: Aim, reader: Reader) -> Lesson:
+    with threadpool_limits(limits=1), config_context(assume_finite=True, skip_parameter_validation=True):
+        return _lesson(cases, seens, correct, aim, reader)
 
 
 def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, aim: Aim, reader: Reader) -> Lesson:

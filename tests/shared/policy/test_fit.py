@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from tests.shared.policy.made import COSTS, MODELS, share, tasks, taught
@@ -8,6 +9,8 @@ from tests.shared.replay.recorded import GEMINI, MINI, SONNET, real
 from tierbus.policy import fit as fit_module
 from tierbus.policy.assess import assess
 from tierbus.policy.fit import AGAIN, LABELS, Aim, Bools, Floats, fit
+from tierbus.policy.fit import _taught as taught_here
+from tierbus.policy.learned import Lesson
 from tierbus.policy.model import Head
 from tierbus.policy.moves import Case
 from tierbus.policy.regress import Table, chance
@@ -41,6 +44,29 @@ def test_tasks_are_assigned_to_folds_several_times_where_one_assignment_is_an_ac
 
     assert {table.folds.shape for table in tables} == {(assignments, labels)}
     assert len({tuple(fold) for fold in tables[0].folds.tolist()}) == assignments
+
+
+def test_classes_in_processes_of_their_own_learn_what_they_learn_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = tasks(320, 4, "sums"), tasks(310, 5, "texts")
+    cases, seens, correct = one[0] + other[0], one[1] + other[1], one[2] + other[2]
+    inside: list[int] = []
+
+    def counted(few: list[Case], *rest: Any) -> Lesson:
+        inside.append(len(few))
+        return taught_here(few, *rest)
+
+    monkeypatch.setattr(fit_module, "_taught", counted)
+    together = fit(cases, seens, correct, MODELS)
+    assert inside == [320, 310]
+
+    monkeypatch.setattr(fit_module, "_taught", taught_here)
+    monkeypatch.setattr(fit_module, "APART", 630)
+    monkeypatch.setattr(fit_module, "cpu_count", lambda: 2)
+    monkeypatch.setattr(fit_module, "_lesson", None)  # so that nothing can be learned in this process
+    apart = fit(cases, seens, correct, MODELS)
+
+    assert list(apart.lessons) == ["sums", "texts"]
+    assert apart.lessons == together.lessons
 
 
 def test_a_target_of_less_lost_costs_more() -> None:
