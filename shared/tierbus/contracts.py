@@ -888,8 +888,8 @@ class PolicySaw(Message):
 
     `moment` is the number of cheap answers that were there, or `end`; `policy` the digest of the policy's file. At the end
     `calls` are those of the task, `looks_nano_usd` is what the looks cost that the policy asked a reviewer for, and
-    `looks_saved_nano_usd` what they saved (cost: negative); `agreed` is set when a second cheap answer came in, `sign` where it
-    can be held against training. The run is `of_run`, not `run`: counting it is no part of the run's trace.
+    `looks_saved_nano_usd` what they saved (cost: negative); `agreed` is set when a second cheap answer came in, `sign` where
+    something can be held against training: by how much it is above what that leads to expect. The run is `of_run`, not `run`: counting it is no part of the run's trace.
     """
 
     kind: ClassVar[str] = "policy-saw"

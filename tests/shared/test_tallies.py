@@ -335,11 +335,11 @@ async def test_a_class_that_drifts_is_told_and_when_it_is_back_too() -> None:
     with capture_logs() as lines:
         async with process.running():
             for number in range(60):
-                await process.tallies.say(saw(f"d{number}", "2", agreed=False, sign=0.0))
+                await process.tallies.say(saw(f"d{number}", "2", agreed=False, sign=-0.9))
             await until(lambda: "policy.class_drifted" in [line["event"] for line in lines], "told")
             assert policy.counted(CLASS).drift.away
             for number in range(120):
-                await process.tallies.say(saw(f"b{number}", "2", agreed=True, sign=float(number % 10 > 0)))
+                await process.tallies.say(saw(f"b{number}", "2", agreed=True, sign=float(number % 10 > 0) - 0.9))
             await until(lambda: "policy.class_as_trained" in [line["event"] for line in lines], "told")
     assert process.meters.of(names.POLICY_CHANGES, POLICY_CHANGE="drifted") == 1
 

@@ -5,14 +5,19 @@ or 0), on the tasks where it asks both; where a reviewer looked instead, how oft
 looks alone would change who is compared. Where it asks one, the sign is what a strong call is expected to add to that one's
 answer. Training keeps the sign's mean (`Norm`) over tasks that the models were not fitted on.
 
-In use the question is whether the mean has left what training leaves open: `REACH` of training's own standard errors and
+Tasks of one category often come in a row, and categories differ; so what counts is by how much a sign is above the mean of its
+own category.
+
+In use the question is whether its mean has left what training leaves open: `REACH` of training's own standard errors and
 `SLACK`. On either side a stake is bet on it: where it did not leave, a stake is not expected to grow, whatever went before, so it
 reaches 1 / `LEVEL` with a chance of `LEVEL` at most, ever (Ville's inequality; Waudby-Smith, Ramdas, "Estimating means of
 bounded random variables by betting", JRSS B 2024). Like a pilot's evidence it is spread over several sizes of bet and
 several beginnings, so that a class that was fine for long is found too.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import sqrt
 
 from tierbus.policy.choose import Course, Curve, Step
@@ -35,30 +40,60 @@ BLOCK = 50
 
 
 @dataclass(frozen=True)
-class Norm:
-    """The sign in training.
+class Level:
+    """The sign in training, of a class or of one of its categories.
 
     Args:
         rows: tasks that gave one.
         mean: of the sign.
         spread: its standard deviation.
-        least: the least that it counts.
-        most: the most that it counts.
-        agreement: how often two cheap answers agreed, along the gain after the first; None where the course asks one.
     """
 
     rows: int
     mean: float
     spread: float
-    least: float = 0.0
-    most: float = 1.0
-    agreement: Curve | None = None
 
     @property
     def reach(self) -> float:
         """How far from the mean the truth may be, for all that training tells."""
         # where all tasks were of one kind, one of the other kind may only have been missed
         return SLACK + REACH * max(self.spread, 1 / sqrt(self.rows)) / sqrt(self.rows)
+
+
+@dataclass(frozen=True)
+class Norm(Level):
+    """The sign of a class in training.
+
+    Args:
+        least: the least that it counts.
+        most: the most that it counts.
+        agreement: how often two cheap answers agreed, along the gain after the first; None where the course asks one.
+        groups: the sign by category.
+    """
+
+    least: float = 0.0
+    most: float = 1.0
+    agreement: Curve | None = None
+    groups: Mapping[str, Level] = field(default_factory=dict)
+
+    def excess(self, sign: float, group: str | None) -> float:
+        """By how much a task's sign is above what training leads to expect of its category, between -1 and 1.
+
+        Where training tells less of the category than of the class, it counts less: what leaves open more of the one must not
+        count as having left the other.
+        """
+        own = self.groups.get(group, self) if group is not None else self
+        return self._excess(min(max(sign, self.least), self.most), own)
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest excess that there may be."""
+        levels = (self, *self.groups.values())
+        least, most = (tuple(self._excess(sign, level) for level in levels) for sign in (self.least, self.most))
+        return min(least), max(most)
+
+    def _excess(self, sign: float, own: Level) -> float:
+        return min(max((sign - own.mean) * min(1.0, self.reach / own.reach), -1.0), 1.0)
 
 
 def sign(course: Course, gain: float, first: Seen, second: Seen | None, agreement: Curve | None) -> float | None:
@@ -90,7 +125,7 @@ class Drift:
         above: stakes on one above it.
         away: the class was called another and was not taken back.
         block: signs since then, of the block that is under way.
-        total: their sum.
+        total: the sum of their excess.
     """
 
     seen: int = 0
@@ -100,29 +135,28 @@ class Drift:
     block: int = 0
     total: float = 0.0
 
-    def after(self, sign: float, trained: Norm) -> "Drift":
-        """With one sign more."""
-        sign = min(max(sign, trained.least), trained.most)
-        return self._back(sign, trained) if self.away else self._on(sign, trained)
+    def after(self, excess: float, trained: Norm) -> "Drift":
+        """With one sign more, told by how much it is above what training leads to expect."""
+        return self._back(excess, trained) if self.away else self._on(excess, trained)
 
-    def _on(self, sign: float, trained: Norm) -> "Drift":
+    def _on(self, excess: float, trained: Norm) -> "Drift":
         fresh = 0.0
         part = self.seen // BEGIN_EVERY + 1
         if self.seen % BEGIN_EVERY == 0:
             fresh = 1 / (part * (part + 1)) / len(BETS)
-        low, high = trained.mean - trained.reach, trained.mean + trained.reach
-        below = _bet(self.below, fresh, (low - sign) / (trained.most - low) if low > trained.least else 0.0)
-        above = _bet(self.above, fresh, (sign - high) / (high - trained.least) if high < trained.most else 0.0)
+        reach, (least, most) = trained.reach, trained.bounds
+        below = _bet(self.below, fresh, (-reach - excess) / (most + reach) if least < -reach else 0.0)
+        above = _bet(self.above, fresh, (excess - reach) / (reach - least) if most > reach else 0.0)
         if max(sum(below), sum(above)) >= 1 / LEVEL:
             return Drift(away=True)
         return Drift(self.seen + 1, below, above)
 
-    def _back(self, sign: float, trained: Norm) -> "Drift":
-        block, total = self.block + 1, self.total + sign
+    def _back(self, excess: float, trained: Norm) -> "Drift":
+        block, total = self.block + 1, self.total + excess
         if block < BLOCK:
             return Drift(away=True, block=block, total=total)
         error = 2 * trained.spread / sqrt(BLOCK)
-        if abs(total / block - trained.mean) <= trained.reach + error:
+        if abs(total / block) <= trained.reach + error:
             return Drift()
         return Drift(away=True)
 

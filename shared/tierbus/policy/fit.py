@@ -129,7 +129,7 @@ def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, ai
     found = _course(Outlook(gains, correct, usd, _usable(seens)), aim)
     if found is None:
         return Lesson(len(cases), groups, costs, stages, words=words)
-    norm = trained(found.course, gains, seens)
+    norm = trained(found.course, gains, seens, [case.group for case in cases])
     return Lesson(
         len(cases), groups, costs, stages, found.course, found.quality, found.cost_share, words=words, norm=norm
     )

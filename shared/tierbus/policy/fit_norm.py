@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tierbus.policy.choose import Course
-from tierbus.policy.drift import Norm, sign
+from tierbus.policy.drift import Level, Norm, sign
 from tierbus.policy.moves import Seen
 from tierbus.policy.search import curve
 
@@ -19,7 +19,10 @@ WIDE = 4.0
 
 
 def trained(
-    course: Course, gains: Mapping[tuple[int, ...], Mapping[int, Floats]], seens: Sequence[tuple[Seen, ...]]
+    course: Course,
+    gains: Mapping[tuple[int, ...], Mapping[int, Floats]],
+    seens: Sequence[tuple[Seen, ...]],
+    groups: Sequence[str | None],
 ) -> Norm | None:
     """The norm of a class; None where too few tasks gave a sign.
 
@@ -27,23 +30,34 @@ def trained(
         course: of the class.
         gains: what models say that were not fitted on the task, by the places seen.
         seens: for each task the answers of every place.
+        groups: for each task its category.
     """
     before, after = gains[()][course.first], gains[(course.first,)][course.first]
     found = [
-        (float(gain), shown)
-        for prompt, gain, row in zip(before, after, seens, strict=True)
+        (float(gain), shown, group)
+        for prompt, gain, row, group in zip(before, after, seens, groups, strict=True)
         if course.starts_cheap(float(prompt))
         and (shown := sign(course, float(gain), row[course.first], _second(course, row), None)) is not None
     ]
     if len(found) < ENOUGH:
         return None
-    kept, signs = np.array(found).T
-    mean, spread = float(signs.mean()), float(signs.std())
+    kept, signs = np.array([row[:2] for row in found]).T
+    own = [group for _, _, group in found]
     if course.second is not None:
-        return Norm(len(signs), mean, spread, agreement=curve(kept, signs))
+        return Norm(*_level(signs), agreement=curve(kept, signs), groups=_by_group(signs, own))
+    _, mean, spread = _level(signs)
     least, most = max(-1.0, mean - WIDE * spread), min(1.0, mean + WIDE * spread)
     signs = np.clip(signs, least, most)
-    return Norm(len(signs), float(signs.mean()), float(signs.std()), least, most)
+    return Norm(*_level(signs), least, most, groups=_by_group(signs, own))
+
+
+def _by_group(signs: Floats, groups: Sequence[str | None]) -> dict[str, Level]:
+    named = sorted({group for group in groups if group is not None})
+    return {name: Level(*_level(signs[[group == name for group in groups]])) for name in named}
+
+
+def _level(signs: Floats) -> tuple[int, float, float]:
+    return len(signs), float(signs.mean()), float(signs.std())
 
 
 def _second(course: Course, row: tuple[Seen, ...]) -> Seen | None:

@@ -475,7 +475,8 @@ class Learned:
         after = self.gain(case, (first,), course.first)
         if after is None or after.strange or not self._begins(case, course):
             return None
-        return sign(course, after.gain, first, second, lesson.norm.agreement)
+        shown = sign(course, after.gain, first, second, lesson.norm.agreement)
+        return None if shown is None else lesson.norm.excess(shown, case.group)
 
     def _begins(self, case: Case, course: Course) -> bool:
         """Whether the course would ask its first model, if nobody may look at the answer."""

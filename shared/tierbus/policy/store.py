@@ -16,14 +16,14 @@ from typing import Any
 
 from tierbus.errors import Misconfigured
 from tierbus.policy.choose import Course, Curve
-from tierbus.policy.drift import Norm
+from tierbus.policy.drift import Level, Norm
 from tierbus.policy.learned import Learned, Lesson, Rate, stage_name
 from tierbus.policy.model import STRONG, Head, Stage
 from tierbus.policy.moves import Case, Seen
 from tierbus.policy.words import Pair, Voice, Words
 
 FORMAT = "tierbus-policy"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Goes up when the file's form or the meaning of a feature changes: a file of another version is refused."""
 CURRENT = "current"
 DIGEST_CHARS = 16
@@ -156,10 +156,16 @@ def _lesson(body: Mapping[str, Any], places: int) -> Lesson:
 def _norm(body: Mapping[str, Any]) -> Norm:
     mean, spread, least, most = (_number(body[name]) for name in ("mean", "spread", "least", "most"))
     agreement = None if body["agreement"] is None else _curve(body["agreement"])
-    norm = Norm(int(body["rows"]), mean, spread, least, most, agreement)
-    if norm.rows < 1 or norm.spread < 0 or not -1 <= norm.least <= norm.mean <= norm.most <= 1:
-        raise ValueError(f"norm {dict(body)!r} is of no signs between -1 and 1")
+    groups = {_text(name): _level(level) for name, level in body["groups"].items()}
+    norm = Norm(int(body["rows"]), mean, spread, least, most, agreement, groups)
+    for level in (norm, *groups.values()):
+        if level.rows < 1 or level.spread < 0 or not -1 <= least <= level.mean <= most <= 1:
+            raise ValueError(f"norm {dict(body)!r} is of no signs between -1 and 1")
     return norm
+
+
+def _level(body: Mapping[str, Any]) -> Level:
+    return Level(int(body["rows"]), _number(body["mean"]), _number(body["spread"]))
 
 
 def _check_stages(lesson: Lesson) -> None:

@@ -20,7 +20,8 @@ class Moment:
     Args:
         calls: when the task has ended, each call's place and dollars; empty before.
         agreed: when a second cheap answer came in, whether it agrees with the first; else None.
-        sign: what is held against training (`drift`); None where there is nothing to hold.
+        sign: by how much what is held against training (`drift`) is above what that leads to expect; None where there is
+            nothing to hold.
         looks_usd: when the task has ended, dollars of a reviewer's looks that the policy asked for.
         looks_saved_usd: what those looks saved (cost: negative) against what would have been done without them.
     """

@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.shared.policy.made import MODELS, moves, tasks, taught
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.shared.policy.made import MODELS, Tasks, moves, tasks, taught
 
 from tierbus.policy.choose import Course, Curve
-from tierbus.policy.drift import BLOCK, LEVEL, Drift, Norm, sign
+from tierbus.policy.drift import BLOCK, LEVEL, Drift, Level, Norm, sign
+from tierbus.policy.fit import fit
 from tierbus.policy.learned import PROBE_EVERY, Learned
 from tierbus.policy.moves import Ask, Case, Judge, Seen, Take
 from tierbus.policy.review import Reviewing
@@ -27,10 +30,10 @@ def agreements(rate: float, count: int, seed: int) -> list[float]:
     return [float(rng.random() < rate) for _ in range(count)]
 
 
-def found_after(norm: Norm, signs: list[float]) -> int | None:
+def found_after(norm: Norm, signs: list[float], group: str | None = None) -> int | None:
     drift = Drift()
     for number, one in enumerate(signs, start=1):
-        drift = drift.after(one, norm)
+        drift = drift.after(norm.excess(one, group), norm)
         if drift.away:
             return number
     return None
@@ -82,11 +85,11 @@ def test_predicted_gains_that_are_other_than_in_training_are_found_on_either_sid
 def test_a_class_is_taken_back_when_it_is_as_in_training_again() -> None:
     drift = Drift(away=True)
     for one in agreements(0.4, 10 * BLOCK, 5):
-        drift = drift.after(one, NORM)
+        drift = drift.after(NORM.excess(one, None), NORM)
         assert drift.away
     for one in [1.0] * 42 + [0.0] * 8:
         assert drift.away
-        drift = drift.after(one, NORM)
+        drift = drift.after(NORM.excess(one, None), NORM)
 
     assert drift == Drift()
 
@@ -117,6 +120,78 @@ def test_where_a_reviewer_looked_instead_the_sign_is_what_two_would_have_shown_i
 
     assert sign(TWO, 0.2, looked, None, LIKELY) == pytest.approx(0.5)
     assert sign(TWO, 0.01, looked, None, LIKELY) is None, "the first answer is taken at once"
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.4, 0.85, 0.97, 1.0])
+@pytest.mark.parametrize("rows", [10, 400, 5000])
+def test_a_category_that_is_as_in_training_is_on_average_as_expected(mean: float, rows: int) -> None:
+    norm = replace(NORM, groups={"own": Level(rows, mean, (mean * (1 - mean)) ** 0.5)})
+
+    assert mean * norm.excess(1.0, "own") + (1 - mean) * norm.excess(0.0, "own") == pytest.approx(0.0)
+
+
+def test_tasks_without_a_category_or_of_an_unknown_one_are_held_against_the_class() -> None:
+    norm = replace(NORM, groups={"own": Level(4000, 0.5, 0.5)})
+
+    assert [norm.excess(1.0, group) for group in (None, "other", "own")] == pytest.approx([0.15, 0.15, 0.5])
+
+
+@given(st.floats(-1, 1), st.floats(0, 1), st.integers(1, 500), st.floats(0, 1))
+def test_no_excess_is_beyond_the_bounds_and_these_are_within_one(
+    sign: float, mean: float, rows: int, own: float
+) -> None:
+    norm = Norm(300, mean, 0.3, groups={"own": Level(rows, own, 0.2)})
+    least, most = norm.bounds
+
+    assert -1 <= least <= norm.excess(sign, "own") <= most <= 1
+
+
+def test_a_category_of_which_training_knows_little_is_held_to_less() -> None:
+    """The truth may be .2 from the mean of so few tasks, and for a while there are no others."""
+    few, many = (replace(NORM, groups={"own": Level(rows, 0.5, 0.5)}) for rows in (25, 4000))
+
+    for seed in range(10):
+        signs = agreements(0.69, 400, seed)
+        assert found_after(few, signs, "own") is None
+        assert found_after(many, signs, "own") is not None
+
+
+def grouped(count: int, seed: int) -> Tasks:
+    """Made-up tasks, those with more numbers to add, at which cheap models disagree more often, in a category of their own."""
+    cases, seens, correct = tasks(count, seed)
+    return tuple(one._replace(group="long" if one.prompt.count("+") > 6 else "short") for one in cases), seens, correct
+
+
+def test_tasks_that_come_category_by_category_are_no_drift() -> None:
+    policy = fit(*grouped(1000, 1), MODELS)
+    lesson = policy.lessons["sums"]
+    assert lesson.norm is not None
+    assert set(lesson.norm.groups) == {"long", "short"}
+    blind = Learned(MODELS, {"sums": replace(lesson, norm=replace(lesson.norm, groups={}))}, 0.01)
+    cases, seens, _ = grouped(1500, 41)
+    order = sorted(range(1500), key=lambda at: cases[at].group or "")
+    found = {"grouped": False, "blind": False}
+    for name, one in (("grouped", policy), ("blind", blind)):
+        for at in order:
+            moves(one, cases[at], seens[at])
+            found[name] |= one.counted("sums").drift.away
+
+    assert found == {"grouped": False, "blind": True}
+
+
+def test_a_category_that_is_another_is_found_among_the_others() -> None:
+    policy = fit(*grouped(1000, 1), MODELS)
+    course = policy.lessons["sums"].course
+    assert course is not None
+    assert course.second is not None
+    for case, answers, _ in zip(*grouped(900, 42), strict=True):
+        apart = list(answers)
+        if case.group == "long":
+            apart[course.second] = apart[course.second]._replace(answer="x")
+        moves(policy, case, tuple(apart))
+        if policy.counted("sums").drift.away:
+            return
+    pytest.fail("every pair of a category disagrees, and nobody saw it")
 
 
 def test_a_policy_holds_its_own_kind_of_tasks_for_its_own_and_leaves_a_class_that_is_another() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tierbus.policy.choose import Course, Curve
+from tierbus.policy.drift import Level
 from tierbus.policy.fit_norm import ENOUGH, trained
 from tierbus.policy.moves import Seen
 
@@ -20,7 +21,7 @@ def test_it_keeps_how_often_two_agree_where_both_are_asked() -> None:
     seens = [(said(0, "red"), said(1, "red" if number % 4 else "blue"), said(2, "red")) for number in range(80)]
     gains = {(): {1: np.zeros(80)}, (1,): {1: np.array([0.1] * 60 + [0.01] * 20)}}
 
-    norm = trained(TWO, gains, seens)
+    norm = trained(TWO, gains, seens, [None] * len(seens))
 
     assert norm is not None
     assert norm.agreement is not None
@@ -34,7 +35,7 @@ def test_agreement_is_kept_along_the_gain() -> None:
     seens = [(said(0, "red"), said(1, "red" if number < 300 else "blue"), said(2, "red")) for number in range(400)]
     gains = {(): {1: np.zeros(400)}, (1,): {1: np.linspace(0.08, 0.2, 400)}}
 
-    norm = trained(TWO, gains, seens)
+    norm = trained(TWO, gains, seens, [None] * len(seens))
 
     assert norm is not None
     assert norm.agreement is not None
@@ -42,10 +43,28 @@ def test_agreement_is_kept_along_the_gain() -> None:
     assert norm.agreement.at(0.2) == 0.0
 
 
+def test_every_category_has_its_own_level_among_the_tasks_that_gave_a_sign() -> None:
+    seens = [(said(0, "red"), said(1, "red" if number < 50 else "blue"), said(2, "red")) for number in range(80)]
+    gains = {(): {1: np.zeros(80)}, (1,): {1: np.array([0.1] * 60 + [0.01] * 20)}}
+    groups = ["colours"] * 40 + ["shades"] * 15 + [None] * 5 + ["hues"] * 20
+
+    norm = trained(TWO, gains, seens, groups)
+
+    assert norm is not None
+    assert norm.rows == 60
+    assert set(norm.groups) == {"colours", "shades"}
+    assert norm.groups["colours"] == Level(40, 1.0, 0.0)
+    assert norm.groups["shades"].rows == 15
+    assert norm.groups["shades"].mean == pytest.approx(2 / 3)
+    assert norm.groups["shades"].spread == pytest.approx(2**0.5 / 3)
+
+
 def test_the_sign_of_one_cheap_model_counts_within_four_standard_deviations() -> None:
     gains = np.array([0.1, -0.1] * 500 + [5.0])
 
-    norm = trained(ONE, {(): {0: np.zeros(1001)}, (0,): {0: gains}}, [(said(0, "red"), said(1, "red"))] * 1001)
+    norm = trained(
+        ONE, {(): {0: np.zeros(1001)}, (0,): {0: gains}}, [(said(0, "red"), said(1, "red"))] * 1001, [None] * 1001
+    )
 
     assert norm is not None
     assert norm.agreement is None
@@ -59,4 +78,4 @@ def test_too_few_signs_are_held_against_nothing(course: Course) -> None:
     gains = {(): {course.first: np.zeros(few)}, (course.first,): {course.first: np.full(few, 0.1)}}
     seens = [tuple(said(place, "red") for place in range(len(course.costs_usd)))] * few
 
-    assert trained(course, gains, seens) is None
+    assert trained(course, gains, seens, [None] * few) is None

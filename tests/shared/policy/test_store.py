@@ -7,6 +7,7 @@ import pytest
 from tests.shared.policy.made import MODELS, moves, tasks, taught
 
 from tierbus.errors import Misconfigured
+from tierbus.policy.drift import Level
 from tierbus.policy.learned import Rate
 from tierbus.policy.store import Made, add, dump, fingerprint, load, parse, roll_back, save, stored, versions
 
@@ -50,6 +51,9 @@ def test_a_norm_is_kept_and_a_file_without_one_knows_none() -> None:
 
     assert norm is not None
     assert parse(json.dumps(body), "here").policy.lessons["sums"].norm == norm
+    grouped = replace(norm, groups={"long": Level(40, norm.mean, 0.2)})
+    body["classes"]["sums"]["norm"]["groups"] = {"long": {"rows": 40, "mean": norm.mean, "spread": 0.2}}
+    assert parse(json.dumps(body), "here").policy.lessons["sums"].norm == grouped
     del body["classes"]["sums"]["norm"]
     assert parse(json.dumps(body), "here").policy.lessons["sums"].norm is None
 
@@ -78,7 +82,7 @@ def _without(body: dict[str, Any], *path: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda body: body.update(schema_version=0), "schema_version 0, this release reads 3"),
+        (lambda body: body.update(schema_version=0), "schema_version 0, this release reads 4"),
         (lambda body: body.update(format="other"), "its format is not 'tierbus-policy'"),
         (lambda body: body.update(models=["a", "a", "b"]), "not distinct"),
         (lambda body: body.update(models=["a", "b"]), "3 numbers where 2 belong"),
@@ -95,6 +99,10 @@ def _without(body: dict[str, Any], *path: Any) -> None:
         (lambda body: body["classes"]["sums"]["course"].update(first=2), "course over places"),
         (lambda body: body["classes"]["sums"]["norm"].update(mean=1.5), "norm .* is of no signs"),
         (lambda body: body["classes"]["sums"]["norm"].update(rows=0), "norm .* is of no signs"),
+        (
+            lambda body: body["classes"]["sums"]["norm"].update(groups={"a": {"rows": 9, "mean": 1.5, "spread": 0}}),
+            "norm .* is of no signs",
+        ),
         (lambda body: _without(body, "classes", "sums", "norm", "spread"), "KeyError"),
         (lambda body: body["classes"]["sums"]["course"]["after_prompt"]["gains"].reverse(), "do not rise"),
     ],
