@@ -23,6 +23,10 @@ MARGIN = 0.05
 """By how much agreement must exceed its price."""
 PRIOR_CALLS = 20
 """Calls that a price known from training counts as."""
+UNPRICED = 5
+"""While what a strong call costs is not known, one is made instead of every so many pairs: two dear models could agree for long,
+and nobody would see what they cost more.
+"""
 RETRY_EVERY = 50
 """A class that was given up is tried again on every so many tasks."""
 
@@ -45,6 +49,11 @@ def pays(tally: Tally, price: float) -> bool:
     rate = tally.agreed / tally.asked
     error = sqrt(max(rate * (1 - rate), 1 / tally.asked) / tally.asked)
     return rate - error > price + MARGIN
+
+
+def unseen(tally: Tally) -> bool:
+    """Enough pairs were asked without knowing what the strong call costs. Many tasks in flight do not all make it."""
+    return tally.asked % UNPRICED == UNPRICED - 1
 
 
 def due(tally: Tally) -> bool:

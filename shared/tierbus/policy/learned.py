@@ -13,7 +13,7 @@ from zlib import crc32
 from tierbus.policy.choose import Course, Step
 from tierbus.policy.drift import Norm, sign
 from tierbus.policy.features import agree, usable
-from tierbus.policy.guard import GATE, MARGIN, Prices, added, allows, due, pays
+from tierbus.policy.guard import GATE, MARGIN, Prices, added, allows, due, pays, unseen
 from tierbus.policy.model import Stage
 from tierbus.policy.moves import Ask, Case, Judge, Move, Seen, Take
 from tierbus.policy.reading import Reader, read
@@ -410,6 +410,8 @@ class Learned:
             return Ask(self._strong, f"{why}; two cheap answers differ")
         if seen:
             return Ask(int(seen[0].place == 0), f"{why}; a second opinion")
+        if self._unpriced(case.task_class):
+            return Ask(self._strong, f"{why}; to see what the strong model costs")
         if self._strong < 2 or not self._pair_pays(case):  # noqa: PLR2004 - two cheap models
             return Ask(self._strong, f"{why}; two cheap models do not pay")
         return self._start(case, (0, 1), f"{why}; two cheap models are asked")
@@ -418,6 +420,12 @@ class Learned:
         """About how many dollars a class has cost beyond the strong model alone; below 0: what it saved."""
         tally = self.counted(task_class).tally
         return tally.lost * self._prices(task_class, tally).usd(self._strong)
+
+    def _unpriced(self, task_class: str) -> bool:
+        """It is time to see what a strong call costs."""
+        tally = self.counted(task_class).tally
+        called = bool(tally.calls) and tally.calls[self._strong] > 0
+        return not called and self._prices(task_class, tally).usd(self._strong) <= 0 and unseen(tally)
 
     def _pair_pays(self, case: Case) -> bool:
         tally = self.counted(case.task_class).tally

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.shared.policy.made import MODELS, Tasks, moves, share, tasks, taught
 
-from tierbus.policy.guard import LOSS_RATE, LOSS_START
+from tierbus.policy.guard import LOSS_RATE, LOSS_START, UNPRICED
 from tierbus.policy.learned import Learned, Rate, Standing
 from tierbus.policy.moves import Ask, Case, Judge, Seen, Take
 from tierbus.policy.review import Reviewing
@@ -52,6 +52,23 @@ def test_an_unknown_class_takes_what_two_cheap_models_agree_on() -> None:
     assert isinstance(policy.next(case, (_said(0, "red"),)), Ask)
     assert isinstance(policy.next(case, (_said(0, "red"), _said(1, " Red"))), Take)
     assert policy.next(case, (_said(0, "red"), _said(1, "blue"))).place == 2
+
+
+def test_two_dear_models_that_agree_are_found_out_though_nobody_knows_what_the_strong_one_costs() -> None:
+    policy = Learned(MODELS, {}, 0.01)
+    spent, asked = 0.0, []
+    for number in range(200):
+        case = Case(f"t{number}", "unknown", None, "Name a colour.")
+        seen: tuple[Seen, ...] = ()
+        while isinstance(move := policy.next(case, seen), Ask):
+            seen = (*seen, _said(move.place, "red")._replace(cost_usd=(0.6, 0.9, 1.0)[move.place]))
+            asked.append(move)
+        policy.learn(case, seen)
+        spent += sum(one.cost_usd for one in seen)
+
+    assert [move.why for move in asked].count("no lesson for this class; to see what the strong model costs") == 1
+    assert asked[2 * UNPRICED - 2].place == 2
+    assert spent <= 1.02 * 200
 
 
 def test_an_unknown_class_with_one_cheap_model_goes_to_the_strong_one() -> None:
