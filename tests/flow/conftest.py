@@ -3,15 +3,23 @@
 import asyncio
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tierbus.bus.client import client
+from tierbus.bus.client import Client, client
 from tierbus.cli.stack import Stack
 from tierbus.contracts import CallRecorded, Message, Result
+
+
+async def result_of(bus: Client, subjects: Sequence[str], timeout_s: float) -> Result:
+    """The first result on these subjects; a test that gets none has failed."""
+    async for event in bus.follow(subjects, timeout_s):
+        if isinstance(event, Result):
+            return event
+    raise AssertionError(f"no result on {subjects} in {timeout_s} s")
 
 
 class Lab:

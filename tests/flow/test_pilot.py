@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.flow.conftest import Lab
+from tests.flow.conftest import Lab, result_of
 from tests.flow.test_kill import kill
 from tests.scenarios import write
 
@@ -76,10 +76,7 @@ async def publish(lab: Lab, names: Sequence[str]) -> list[Result]:
         async def one(name: str) -> Result:
             body = {**TASK, "id": name, "task_class": CLASS}
             published = await bus.publish(body, "acme", "normal", name)
-            async for event in bus.follow(published.subjects[:1], 120):
-                if isinstance(event, Result):
-                    return event
-            raise AssertionError(f"{name} has no result")
+            return await result_of(bus, published.subjects[:1], 120)
 
         return list(await asyncio.gather(*map(one, names)))
 

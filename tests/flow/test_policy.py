@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flow.conftest import Lab
+from tests.flow.conftest import Lab, result_of
 from tests.flow.test_kill import kill
 from tests.policies import LADDER, unlike
 from tests.scenarios import write
@@ -67,10 +67,7 @@ async def publish(lab: Lab, stem: str, count: int = BATCH) -> list[Result]:
 
         async def one(name: str) -> Result:
             published = await bus.publish({**TASK, "id": name, "task_class": CLASS}, "acme", "normal", name)
-            async for event in bus.follow(published.subjects[:1], 120):
-                if isinstance(event, Result):
-                    return event
-            raise AssertionError(f"{name} has no result")
+            return await result_of(bus, published.subjects[:1], 120)
 
         return list(await asyncio.gather(*(one(f"{stem}-{number}") for number in range(count))))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.flow.conftest import Lab
+from tests.flow.conftest import Lab, result_of
 from tests.flow.test_cli import tierbus
 from tests.flow.test_kill import kill
 from tests.scenarios import write
@@ -97,10 +97,7 @@ def submit_all(lab: Lab, tenant: str, bodies: list[dict[str, Any]]) -> dict[str,
 
             async def one(said: dict[str, Any]) -> Result:
                 published = await bus.publish(said, tenant, "normal", said["id"])
-                async for event in bus.follow(published.subjects, 90):
-                    if isinstance(event, Result):
-                        return event
-                raise AssertionError(said["id"])
+                return await result_of(bus, published.subjects, 90)
 
             return {found.task: found for found in await asyncio.gather(*map(one, bodies))}
 

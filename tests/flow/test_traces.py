@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.collector import ERROR, Collector, Seen, collecting
-from tests.flow.conftest import Lab
+from tests.flow.conftest import Lab, result_of
 from tests.scenarios import faulty, publish_all, write
 from tests.traces import assert_true, critical_path, root_of
 
@@ -188,10 +188,7 @@ def test_a_callers_trace_is_linked_or_joined(tmp_path: Path, join: bool) -> None
         async with client(lab.stack.settings) as bus:
             body = json.dumps({"id": "called", "prompt": "Translate into French: yes."}).encode()
             await bus.publisher.put("tierbus.task.normal.called", body, {"traceparent": CALLER})
-            async for event in bus.follow([f"tierbus.event.called.{run_id('called', 'called')}.result"], 60):
-                if isinstance(event, Result):
-                    return event
-        raise AssertionError("no result")
+            return await result_of(bus, [f"tierbus.event.called.{run_id('called', 'called')}.result"], 60)
 
     for lab in labs(tmp_path, [], TIERBUS_JOIN_TRACES=str(join)):
         result = asyncio.run(publish(lab))

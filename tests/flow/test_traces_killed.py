@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.collector import ERROR
+from tests.flow.conftest import result_of
 from tests.flow.test_kill import SCENARIO, SERVICES, UNSURE, kill, until
 from tests.flow.test_traces import Traced, labs
 from tests.traces import assert_true
@@ -28,10 +29,7 @@ def test_an_executor_killed_in_a_step_leaves_a_gap_one_root_and_the_right_cost(t
                 await asyncio.sleep(2 * BATCH_S)
                 kill(lab, "executor")
                 kill(lab, "executor-2", anew=False)
-                async for event in bus.follow(published.subjects, 120):
-                    if isinstance(event, Result):
-                        return event
-            raise AssertionError("no result")
+                return await result_of(bus, published.subjects, 120)
 
         result = asyncio.run(go())
         spans = lab.collector.whole(str(result.trace_id))
@@ -60,10 +58,7 @@ def test_every_service_killed_in_its_call_still_leaves_one_whole_trace(tmp_path:
                 for service in SERVICES:
                     await until(lambda: bool(lab.served(role=service, state="open")), f"the {service}'s call")  # noqa: B023 - used at once
                     kill(lab, service)
-                async for event in bus.follow(published.subjects, 200):
-                    if isinstance(event, Result):
-                        return event
-            raise AssertionError("no result")
+                return await result_of(bus, published.subjects, 200)
 
         result = asyncio.run(go())
         spans = lab.collector.whole(str(result.trace_id))
