@@ -57,7 +57,8 @@ def _by_group(signs: Floats, groups: Sequence[str | None]) -> dict[str, Level]:
 
 
 def _level(signs: Floats) -> tuple[int, float, float]:
-    return len(signs), float(signs.mean()), float(signs.std())
+    """Rows, mean and spread. Rounding may put the mean of equal numbers beside them, and so beyond what counts at most."""
+    return len(signs), float(signs.mean().clip(signs.min(), signs.max())), float(signs.std())
 
 
 def _second(course: Course, row: tuple[Seen, ...]) -> Seen | None:

@@ -154,10 +154,10 @@ def _lesson(body: Mapping[str, Any], places: int) -> Lesson:
 
 
 def _norm(body: Mapping[str, Any]) -> Norm:
-    mean, spread, least, most = (_number(body[name]) for name in ("mean", "spread", "least", "most"))
+    own, least, most = _level(body), _number(body["least"]), _number(body["most"])
     agreement = None if body["agreement"] is None else _curve(body["agreement"])
     groups = {_text(name): _level(level) for name, level in body["groups"].items()}
-    norm = Norm(int(body["rows"]), mean, spread, least, most, agreement, groups)
+    norm = Norm(own.rows, own.mean, own.spread, least, most, agreement, groups)
     for level in (norm, *groups.values()):
         if level.rows < 1 or level.spread < 0 or not -1 <= least <= level.mean <= most <= 1:
             raise ValueError(f"norm {dict(body)!r} is of no signs between -1 and 1")

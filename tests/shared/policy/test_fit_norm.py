@@ -72,6 +72,19 @@ def test_the_sign_of_one_cheap_model_counts_within_four_standard_deviations() ->
     assert norm.most < 1
 
 
+def test_a_category_whose_signs_all_count_the_most_is_not_above_it() -> None:
+    """Three times the same number make a mean beside it for some numbers."""
+    for rows in range(1001, 1030):
+        gains = np.array([0.1, -0.1] * 500 + [5.0] * (rows - 1000))
+        groups = ["usual"] * 1000 + ["odd"] * (rows - 1000)
+        norm = trained(
+            ONE, {(): {0: np.zeros(rows)}, (0,): {0: gains}}, [(said(0, "red"), said(1, "red"))] * rows, groups
+        )
+
+        assert norm is not None
+        assert norm.groups["odd"].mean == norm.most
+
+
 @pytest.mark.parametrize("course", [ONE, TWO])
 def test_too_few_signs_are_held_against_nothing(course: Course) -> None:
     few = ENOUGH - 1
