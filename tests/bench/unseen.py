@@ -63,15 +63,13 @@ def played(rows: list[Row], ladder: tuple[Model, ...]) -> tuple[float, float, fl
     """Of one ladder the cost share and accuracy gained in the file's order, the mean cost share of random orders, the worst."""
     names = tuple(one.name for one in ladder)
     lesson, exam = (board([row for row in rows if row.split == split], names) for split in ("train", "test"))
-    costs: list[float] = []
-    rng = np.random.default_rng(0)
     taught, untaught = learned(lesson, Reader()), Learned(names, {}, MARGIN)
     taught.prepare(exam.cases, exam.seens)
     first = play(taught.fresh(), exam)
-    mixed = orders(taught, exam, ORDERS, rng)
-    for policy in (taught, untaught):
-        costs += [share(play(policy.fresh(), exam, worst_first(exam)), exam), *orders(policy, exam, ORDERS, rng)]
-    return share(first, exam), gained(first, exam), float(mixed.mean()), max([share(first, exam), *mixed, *costs])
+    cost, rng = share(first, exam), np.random.default_rng(0)
+    mixed, bare = (orders(policy, exam, ORDERS, rng) for policy in (taught, untaught))
+    hard = (share(play(policy.fresh(), exam, worst_first(exam)), exam) for policy in (taught, untaught))
+    return cost, gained(first, exam), float(mixed.mean()), max(cost, *mixed, *bare, *hard)
 
 
 def main(count: int) -> int:

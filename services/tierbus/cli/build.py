@@ -32,6 +32,7 @@ from tierbus.ledger.batch_desk import BatchDesk, Stores
 from tierbus.ledger.desk import Desk
 from tierbus.llm.model import Question
 from tierbus.llm.registry import Connected, Models, connect
+from tierbus.loops import end
 from tierbus.pilot.pilots import Pilots
 from tierbus.planner.app import Planner
 from tierbus.planner.reuse import Reuse
@@ -95,8 +96,7 @@ class _Warmer:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
 
 
 GARBAGE_OBJECTS = 25_000

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -162,8 +163,13 @@ def grouped(count: int, seed: int) -> Tasks:
     return tuple(one._replace(group="long" if one.prompt.count("+") > 6 else "short") for one in cases), seens, correct
 
 
+@cache
+def taught_by_group() -> Learned:
+    return fit(*grouped(1000, 1), MODELS)
+
+
 def test_tasks_that_come_category_by_category_are_no_drift() -> None:
-    policy = fit(*grouped(1000, 1), MODELS)
+    policy = taught_by_group().fresh()
     lesson = policy.lessons["sums"]
     assert lesson.norm is not None
     assert set(lesson.norm.groups) == {"long", "short"}
@@ -180,7 +186,7 @@ def test_tasks_that_come_category_by_category_are_no_drift() -> None:
 
 
 def test_a_category_that_is_another_is_found_among_the_others() -> None:
-    policy = fit(*grouped(1000, 1), MODELS)
+    policy = taught_by_group().fresh()
     course = policy.lessons["sums"].course
     assert course is not None
     assert course.second is not None

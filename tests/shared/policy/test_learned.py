@@ -56,19 +56,14 @@ def test_an_unknown_class_takes_what_two_cheap_models_agree_on() -> None:
 
 def test_two_dear_models_that_agree_are_found_out_though_nobody_knows_what_the_strong_one_costs() -> None:
     policy = Learned(MODELS, {}, 0.01)
-    spent, asked = 0.0, []
-    for number in range(200):
-        case = Case(f"t{number}", "unknown", None, "Name a colour.")
-        seen: tuple[Seen, ...] = ()
-        while isinstance(move := policy.next(case, seen), Ask):
-            seen = (*seen, _said(move.place, "red")._replace(cost_usd=(0.6, 0.9, 1.0)[move.place]))
-            asked.append(move)
-        policy.learn(case, seen)
-        spent += sum(one.cost_usd for one in seen)
+    costs = (0.6, 0.9, 1.0)
+    answers = tuple(_said(place, "red")._replace(cost_usd=usd) for place, usd in enumerate(costs))
+    made = [moves(policy, Case(f"t{at}", "unknown", None, "Name a colour."), answers) for at in range(200)]
+    asked = [move for task in made for move in task if isinstance(move, Ask)]
 
     assert [move.why for move in asked].count("no lesson for this class; to see what the strong model costs") == 1
     assert asked[2 * UNPRICED - 2].place == 2
-    assert spent <= 1.02 * 200
+    assert sum(costs[move.place] for move in asked) <= 1.02 * 200
 
 
 def test_an_unknown_class_with_one_cheap_model_goes_to_the_strong_one() -> None:
