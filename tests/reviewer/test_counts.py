@@ -1,11 +1,10 @@
 """What a review shows the learned policy is said once, however often the attempt is delivered."""
 
-import asyncio
-
 import pytest
 from tests.parts import Parts
 from tests.plans import NOW, RUN, decision, executed, new_run
 from tests.policies import LADDER, unlike
+from tests.shared.bus.waiting import until
 
 from tierbus.contracts import ReviewLevel, StepExecuted, StepReleased, TaskStatus, Tier
 from tierbus.policy.advisor import Advisor
@@ -43,7 +42,8 @@ class Bench:
         return list(await self.service.handlers[StepExecuted](message, delivery))
 
     async def said(self) -> list[tuple[str, bool | None, tuple[int, ...]]]:
-        await asyncio.sleep(0.1)
+        shared, held = self.shared, self.tallies.held
+        await until(lambda: not shared._waiting and shared.sequence == held[-1].sequence, "all is said and counted")
         return [
             (held.saw.moment, held.saw.agreed, tuple(call.place for call in held.saw.calls))
             for held in self.tallies.held

@@ -1,13 +1,14 @@
 """What a policy counts, shared: what is promised holds in memory and in JetStream alike."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
 from nats.aio.client import Client
 from structlog.testing import capture_logs
+from tests.shared.bus.waiting import until
 from tests.shared.policy.made import MODELS
 from tests.shared.telemetry.test_counts import Tally as Counter
 
@@ -97,14 +98,6 @@ class Process:
             self.shared.learn(case(run), (*given, said(2, "the strong one's", 1.0)))
 
 
-async def until(true: Callable[[], bool], what: str) -> None:
-    for _ in range(400):
-        if true():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"never: {what}")
-
-
 async def test_every_process_decides_from_what_all_reviewers_saw(tallies: Tallies) -> None:
     async with (
         Process(tallies).running() as one,
@@ -114,7 +107,9 @@ async def test_every_process_decides_from_what_all_reviewers_saw(tallies: Tallie
         assert router.shared.next(case("new"), ()) == Ask(0, "no lesson for this class; two cheap models are asked")
         for number in range(TRUST_FROM):
             (one, other)[number % 2].review(f"r{number}", ("red", "blue"))
-        await until(lambda: router.tally.ended == TRUST_FROM, "all tasks are counted")
+        await until(
+            lambda: all(each.tally.ended == TRUST_FROM for each in (one, other, router)), "all tasks are counted"
+        )
 
         assert router.shared.next(case("new"), ()).place == 2
         assert router.tally == one.tally == other.tally
@@ -146,7 +141,7 @@ async def test_what_looks_cost_and_saved_is_in_everybodys_counts(tallies: Tallie
     async with Process(tallies).running() as one, Process(tallies, keeps=False).running() as router:
         rejected = said(0, "red")._replace(judged=False, judged_usd=0.25)
         one.shared.learn(case("r1"), (rejected, said(2, "the strong one's", 1.0)))
-        await until(lambda: router.tally.ended == 1, "counted")
+        await until(lambda: one.tally.ended == router.tally.ended == 1, "counted")
 
         assert one.tally == router.tally
         assert router.tally.looks_saved_usd == pytest.approx(-1.25), "without a course, no look saves anything"
