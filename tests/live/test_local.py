@@ -1,6 +1,5 @@
 """Real inference on this machine: a 135M model fails much, and everything about that must be true."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,13 @@ from typing import Any
 import pytest
 from tests.flow.conftest import Lab
 
-from tierbus.bus.client import client
 from tierbus.cli.stack import Stack
-from tierbus.contracts import CallStatus, Result
+from tierbus.contracts import CallStatus
 
-pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
+
+PATIENCE_S = 600.0
+"""A busy machine makes a few tokens a second."""
 
 RULES = "Answer in one short sentence."
 TASKS: dict[str, dict[str, Any]] = {
@@ -43,22 +44,10 @@ def local_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def test_every_task_ends_and_real_tokens_and_cache_reads_are_in_the_ledger(local_lab: Lab) -> None:
-    async def work() -> dict[str, Result]:
-        found: dict[str, Result] = {}
-        async with client(local_lab.stack.settings) as bus:
-            for name, body in TASKS.items():
-                published = await bus.publish({**body, "id": name}, "local", "normal", name)
-                async for event in bus.follow(published.subjects, 300):
-                    if isinstance(event, Result):
-                        found[name] = event
-                        break
-        return found
-
-    results = asyncio.run(work())
+    results = {name: local_lab.result({**body, "id": name}, "local", PATIENCE_S) for name, body in TASKS.items()}
     ledger = local_lab.ledger("local")
     finished = [call for call in ledger if call.status is CallStatus.FINISHED]
 
-    assert set(TASKS) == set(results)
     assert all(result.status in ("succeeded", "failed") for result in results.values())
     assert all(result.reason for result in results.values() if result.status == "failed")
     assert all(call.usage.input > 0 and call.usage.output > 0 for call in finished)
