@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from tierbus import prompts
 from tierbus.contracts import CallRecorded, Content, Expects, Role, Slot, StepExecuted, StepReleased, Tier, spent
 from tierbus.llm.model import Question, Turn
-from tierbus.run import Run, StepState
+from tierbus.run import Run, StepState, StepStatus
 from tierbus.stores import Texts
 from tierbus.tiers.catalog import Catalog
 
@@ -22,6 +22,20 @@ async def attachments(run: Run, names: tuple[str, ...], texts: Texts) -> str:
     wanted = [item for item in run.attachments if item.name in names]
     return "\n\n".join(
         [prompts.fenced("attachment", await texts.read(item.content), name=item.name) for item in wanted]
+    )
+
+
+def shared_later(run: Run, state: StepState) -> bool:
+    """Whether another step, which is still waiting, will show the same attachments to the same tier.
+
+    Those that were released with this one are asked at the same time: none of them reads what another writes.
+    """
+    wanted = set(state.spec.inputs.attachments)
+    waiting = [
+        other for name, other in run.steps.items() if name != state.spec.id and other.status is StepStatus.WAITING
+    ]
+    return bool(wanted) and any(
+        other.tier is state.tier and set(other.spec.inputs.attachments) == wanted for other in waiting
     )
 
 
@@ -66,6 +80,7 @@ async def question(run: Run, state: StepState, texts: Texts, max_output: int) ->
     return Question(
         system=prompts.load(EXECUTOR, "step.md"),
         shared=await attachments(run, state.spec.inputs.attachments, texts),
+        shared_later=shared_later(run, state),
         turns=(Turn("user", "\n\n".join(parts)),),
         json_schema=state.spec.expects.json_schema,
         max_output=max_output,

@@ -55,6 +55,7 @@ async def which_is_better(run: Run, first: str, second: str, texts: Texts, token
     return Question(
         system=prompts.load(PACKAGE, "judge.md"),
         shared=await attachments(run, tuple(item.name for item in run.attachments), texts),
+        shared_later=True,  # the other order of the answers is asked next
         turns=(Turn("user", "\n\n".join(parts)),),
         json_schema=prompts.schema(PACKAGE, "judge.schema.json"),
         max_output=tokens,

@@ -6,6 +6,7 @@ from typing import Any
 from tierbus.contracts import Usage
 from tierbus.llm.http import Client, Line, in_words
 from tierbus.llm.model import Question, Reply, StopReason
+from tierbus.llm.prefixes import Prefixes
 from tierbus.tiers.catalog import ModelSpec
 
 BASE_URL = "https://api.anthropic.com"
@@ -23,6 +24,7 @@ class AnthropicModel:
 
     def __init__(self, spec: ModelSpec, *, base_url: str | None, api_key: str | None) -> None:
         self.spec = spec
+        self._sent = Prefixes()
         self._line = Line(partial(_connect, base_url or BASE_URL, api_key or "none"), secret=api_key)
 
     async def ask(self, question: Question, timeout_s: float) -> Reply:
@@ -61,11 +63,15 @@ class AnthropicModel:
         return request
 
     def _stable(self, question: Question) -> list[dict[str, Any]]:
-        """The role's rules, then the task's material; the last of them is cache-marked."""
+        """The role's rules, cache-marked, then the task's material, marked where it is read again: see `prefixes`."""
         texts = [text for text in (question.system, question.shared) if text]
         blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
-        if self.spec.cache and blocks:
-            blocks[-1]["cache_control"] = {"type": "ephemeral"}
+        if not self.spec.cache:
+            return blocks
+        again = self._sent.again("\n".join(texts)) or question.shared_later
+        for text, block in zip(texts, blocks, strict=True):
+            if text is question.system or again:
+                block["cache_control"] = {"type": "ephemeral"}
         return blocks
 
 

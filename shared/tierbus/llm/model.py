@@ -29,14 +29,16 @@ class Turn:
 class Question:
     """One request to a model.
 
-    The stable part comes first and is cache-marked: `system` (the role's rules, the same for every task), then
+    The stable part comes first, so that it can be cached: `system` (the role's rules, the same for every task), then
     `shared` (material that several questions of one task have in common, may be empty), then the turns.
+    `shared_later` says that another question to the same model will begin with the same material within minutes.
     `json_schema` asks for JSON output of that shape, `max_output` is in tokens.
     """
 
     system: str
     turns: tuple[Turn, ...]
     shared: str = ""
+    shared_later: bool = False
     json_schema: dict[str, Any] | None = None
     max_output: int = 4096
     temperature: float | None = None

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from tierbus.tiers.catalog import ModelSpec
 
 KEY = "sk-ant-very-secret"
 QUESTION = Question(system="the rules", turns=(Turn("user", "how many?"),))
+SHARING = replace(QUESTION, shared="the contract")
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": ["integer", "null"], "minimum": 1}}}
 NOW = 1_790_000_000.0
 
@@ -100,16 +102,35 @@ async def test_input_counts_what_the_cache_served_and_took() -> None:
     assert reply.usage == Usage(input=2300, output=50, cache_read=2000, cache_write=200)
 
 
-async def test_only_the_last_stable_block_is_marked() -> None:
-    shared = Question(system="the rules", shared="the contract", turns=QUESTION.turns)
+def marked(request: dict[str, Any]) -> list[bool]:
+    assert all(
+        block.get("cache_control", {"type": "ephemeral"}) == {"type": "ephemeral"} for block in request["system"]
+    )
+    return ["cache_control" in block for block in request["system"]]
 
-    _, seen = await ask(message(), shared)
+
+async def test_the_rules_come_first_and_are_marked_then_material_that_nobody_reads_again() -> None:
+    _, seen = await ask(message(), SHARING)
 
     assert seen.body["system"] == [
-        {"type": "text", "text": "the rules"},
-        {"type": "text", "text": "the contract", "cache_control": {"type": "ephemeral"}},
+        {"type": "text", "text": "the rules", "cache_control": {"type": "ephemeral"}},
+        {"type": "text", "text": "the contract"},
     ]
     assert seen.body["messages"] == [{"role": "user", "content": "how many?"}]
+
+
+async def test_material_that_another_question_will_show_is_marked() -> None:
+    _, seen = await ask(message(), replace(SHARING, shared_later=True))
+
+    assert marked(seen.body) == [True, True]
+
+
+def test_material_is_marked_from_the_second_time_on_that_it_is_shown_to_a_model() -> None:
+    one, other = (AnthropicModel(spec(), base_url=None, api_key=None) for _ in range(2))
+    asked = [replace(SHARING, shared=shared) for shared in ("a", "b", "a", "a")]
+
+    assert [marked(one.request(question))[1] for question in asked] == [False, False, True, True]
+    assert not marked(other.request(asked[0]))[1]
 
 
 async def test_nothing_is_marked_where_the_tier_file_says_no_cache() -> None:
