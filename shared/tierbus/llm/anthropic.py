@@ -24,12 +24,14 @@ class AnthropicModel:
 
     def __init__(self, spec: ModelSpec, *, base_url: str | None, api_key: str | None) -> None:
         self.spec = spec
-        self._sent = Prefixes()
+        self._answered = Prefixes()
         self._line = Line(partial(_connect, base_url or BASE_URL, api_key or "none"), secret=api_key)
 
     async def ask(self, question: Question, timeout_s: float) -> Reply:
         """Ask once. See `Model.ask` for what it raises."""
-        return await self._line.ask(self.request(question), reply_of, timeout_s)
+        reply = await self._line.ask(self.request(question), reply_of, timeout_s)
+        self._answered.add(_beginning(question))
+        return reply
 
     async def ready(self) -> None:
         """Load the SDK and make its client now rather than at the first question."""
@@ -68,11 +70,15 @@ class AnthropicModel:
         blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
         if not self.spec.cache:
             return blocks
-        again = self._sent.again("\n".join(texts)) or question.shared_later
+        again = question.shared_later or _beginning(question) in self._answered
         for text, block in zip(texts, blocks, strict=True):
             if text is question.system or again:
                 block["cache_control"] = {"type": "ephemeral"}
         return blocks
+
+
+def _beginning(question: Question) -> str:
+    return f"{question.system}\n{question.shared}"
 
 
 def fitted(schema: dict[str, Any]) -> dict[str, Any] | None:

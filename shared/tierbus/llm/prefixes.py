@@ -7,6 +7,7 @@ caching with entries of five minutes). One that is sent once is dearer for its m
 import time
 from collections.abc import Callable
 from hashlib import blake2b
+from math import inf
 
 LASTS_S = 300.0
 """How long an entry lasts that nobody reads."""
@@ -25,12 +26,19 @@ class Prefixes:
         self._clock = clock
         self._sent: dict[bytes, float] = {}
 
-    def again(self, text: str) -> bool:
-        """Whether this was sent within `LASTS_S` before; from now on it was."""
-        now, key = self._clock(), blake2b(text.encode(), digest_size=16).digest()
-        before = self._sent.pop(key, None)
+    def add(self, text: str) -> None:
+        """It was sent, and answered."""
+        now, key = self._clock(), _digest(text)
+        self._sent.pop(key, None)
         self._sent[key] = now
         oldest = next(iter(self._sent))
         if len(self._sent) > MOST or now - self._sent[oldest] >= LASTS_S:
             del self._sent[oldest]
-        return before is not None and now - before < LASTS_S
+
+    def __contains__(self, text: str) -> bool:
+        """Whether it was sent within `LASTS_S`."""
+        return self._clock() - self._sent.get(_digest(text), -inf) < LASTS_S
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=16).digest()

@@ -125,12 +125,26 @@ async def test_material_that_another_question_will_show_is_marked() -> None:
     assert marked(seen.body) == [True, True]
 
 
-def test_material_is_marked_from_the_second_time_on_that_it_is_shown_to_a_model() -> None:
-    one, other = (AnthropicModel(spec(), base_url=None, api_key=None) for _ in range(2))
+async def test_material_is_marked_from_the_second_answer_on_that_a_model_gave_to_it() -> None:
     asked = [replace(SHARING, shared=shared) for shared in ("a", "b", "a", "a")]
+    async with serving(*[message()] * len(asked)) as server:
+        model = AnthropicModel(spec(), base_url=server.url, api_key=KEY)
+        for question in asked:
+            await model.ask(question, 20)
+        await model.close()
 
-    assert [marked(one.request(question))[1] for question in asked] == [False, False, True, True]
-    assert not marked(other.request(asked[0]))[1]
+    assert [marked(one.body)[1] for one in server.seen] == [False, False, True, True]
+
+
+async def test_material_that_was_not_answered_was_not_shown() -> None:
+    async with serving(failure(429, "rate_limit_error", "slow down"), message()) as server:
+        model = AnthropicModel(spec(), base_url=server.url, api_key=KEY)
+        with pytest.raises(ProviderBusy):
+            await model.ask(SHARING, 20)
+        await model.ask(SHARING, 20)
+        await model.close()
+
+    assert [marked(one.body)[1] for one in server.seen] == [False, False]
 
 
 async def test_nothing_is_marked_where_the_tier_file_says_no_cache() -> None:
