@@ -1,19 +1,14 @@
 """Real inference on this machine: a 135M model fails much, and everything about that must be true."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.flow.conftest import Lab
+from tests.live.conftest import PATIENCE_S
 
-from tierbus.cli.stack import Stack
 from tierbus.contracts import CallStatus
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
-
-PATIENCE_S = 600.0
-"""A busy machine makes a few tokens a second."""
 
 RULES = "Answer in one short sentence."
 TASKS: dict[str, dict[str, Any]] = {
@@ -34,13 +29,6 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "planned": {"prompt": "Compare tea and coffee, then recommend one.", "hints": {"route": "plan"}, "risk": "low"},
 }
-
-
-@pytest.fixture(scope="module")
-def local_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = Path(tmp_path_factory.mktemp("local"))
-    with (folder / "log").open("w") as log, Stack(data=folder, models="local", logs=log) as stack:
-        yield Lab(stack)
 
 
 def test_every_task_ends_and_real_tokens_and_cache_reads_are_in_the_ledger(local_lab: Lab) -> None:

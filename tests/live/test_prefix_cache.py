@@ -1,32 +1,20 @@
 """Real inference: what several tasks show a model first is read from its cache from the second task on, and the ledger says so."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.flow.conftest import Lab
+from tests.live.conftest import PATIENCE_S
 
-from tierbus.cli.stack import Stack
 from tierbus.contracts import CallRecorded, CallStatus, Role, run_id
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(1500)]
-
-PATIENCE_S = 600.0
-"""A busy machine makes a few tokens a second."""
 
 SHARED = "\n".join(
     f"Paragraph {n}: the warehouse in Lyon holds {n * 7} crates of tea and {n * 3} of coffee." for n in range(30)
 )
 QUESTIONS = ("Which city is it about?", "What is in the crates?", "How many paragraphs are there?")
 TENANT = "prefix"
-
-
-@pytest.fixture(scope="module")
-def local_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    folder = Path(tmp_path_factory.mktemp("local"))
-    with (folder / "log").open("w") as log, Stack(data=folder, models="local", logs=log) as stack:
-        yield Lab(stack)
 
 
 def task(place: int) -> dict[str, Any]:
