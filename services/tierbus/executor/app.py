@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -175,13 +175,7 @@ def _first(run: Run, step: StepReleased, catalog: Catalog) -> int:
 
 def _repair(asked: Question, answer: str, errors: tuple[str, ...]) -> Question:
     told = f"{prompts.load(PACKAGE, 'repair.md')}\n\n{prompts.fenced('errors', chr(10).join(errors))}"
-    return Question(
-        system=asked.system,
-        shared=asked.shared,
-        turns=(*asked.turns, Turn("assistant", answer or "(empty)"), Turn("user", told)),
-        json_schema=asked.json_schema,
-        max_output=asked.max_output,
-    )
+    return replace(asked, turns=(*asked.turns, Turn("assistant", answer or "(empty)"), Turn("user", told)))
 
 
 def _executed(step: StepReleased, done: _Done, delivery: Delivery) -> StepExecuted:

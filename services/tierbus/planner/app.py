@@ -196,15 +196,8 @@ class Planner:
         log.warning("planner.bad_plan", problems=[cut(problem) for problem in bare_reasons(problems[:5])])
         errors = prompts.fenced("errors", "\n".join(problems))
         turns = (*first.turns, Turn("assistant", output.text or "{}"), Turn("user", _repair(errors)))
-        second = Question(
-            first.system,
-            turns,
-            shared=first.shared,
-            json_schema=first.json_schema,
-            max_output=first.max_output,
-        )
         try:
-            repaired = await self._ask(run, second, REPAIR, (*before, *output.calls), delivery)
+            repaired = await self._ask(run, replace(first, turns=turns), REPAIR, (*before, *output.calls), delivery)
         except Exhausted as error:
             return _Planned((*output.calls, *error.calls), why=str(error))
         calls = (*output.calls, *repaired.calls)

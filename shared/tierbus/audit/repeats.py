@@ -10,13 +10,13 @@ from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
+from tierbus.llm.prefixes import CACHE_LIFE_S
+
 CAP = 100_000
 """Entries of one table: about 15 MB."""
 _DIGEST = 8
 _COUNT_BITS = 24
 _COUNT_MASK = (1 << _COUNT_BITS) - 1
-CACHE_LIFE_S = 300.0
-"""A provider's cached prefix lives five minutes from its last use (Anthropic's default; OpenAI names 5 to 10)."""
 LEAST_CHARS = 4096
 """Shorter prefixes are not cached by the providers: 1,024 tokens, at four characters each."""
 _CUTS = (4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 65536, 98304, 131072, 262144, 524288)

@@ -66,15 +66,14 @@ class AnthropicModel:
 
     def _stable(self, question: Question) -> list[dict[str, Any]]:
         """The role's rules, cache-marked, then the task's material, marked where it is read again: see `prefixes`."""
-        texts = [text for text in (question.system, question.shared) if text]
-        blocks: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
-        if not self.spec.cache:
-            return blocks
         again = question.shared_later or _beginning(question) in self._answered
-        for text, block in zip(texts, blocks, strict=True):
-            if text is question.system or again:
-                block["cache_control"] = {"type": "ephemeral"}
-        return blocks
+        parts = [(question.system, True), (question.shared, again)]
+        return [_block(text, marked=marked and self.spec.cache) for text, marked in parts if text]
+
+
+def _block(text: str, *, marked: bool) -> dict[str, Any]:
+    block = {"type": "text", "text": text}
+    return {**block, "cache_control": {"type": "ephemeral"}} if marked else block
 
 
 def _beginning(question: Question) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from math import inf
 
-LASTS_S = 300.0
-"""How long an entry lasts that nobody reads."""
+CACHE_LIFE_S = 300.0
+"""A provider's cached prefix lives five minutes from its last use (Anthropic's default; OpenAI names 5 to 10)."""
 MOST = 10_000
 """Beginnings that are remembered; the oldest go first."""
 
@@ -32,12 +32,12 @@ class Prefixes:
         self._sent.pop(key, None)
         self._sent[key] = now
         oldest = next(iter(self._sent))
-        if len(self._sent) > MOST or now - self._sent[oldest] >= LASTS_S:
+        if len(self._sent) > MOST or now - self._sent[oldest] >= CACHE_LIFE_S:
             del self._sent[oldest]
 
     def __contains__(self, text: str) -> bool:
-        """Whether it was sent within `LASTS_S`."""
-        return self._clock() - self._sent.get(_digest(text), -inf) < LASTS_S
+        """Whether it was sent within `CACHE_LIFE_S`."""
+        return self._clock() - self._sent.get(_digest(text), -inf) < CACHE_LIFE_S
 
 
 def _digest(text: str) -> bytes:

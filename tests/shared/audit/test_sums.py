@@ -11,9 +11,10 @@ from tierbus.audit.call import Call
 from tierbus.audit.figures import figures
 from tierbus.audit.kinds import HARD, MODERATE, SIMPLE, _words, sort
 from tierbus.audit.prices import Edges, PriceBook, line, nearest_nano
-from tierbus.audit.repeats import CACHE_LIFE_S, Prefixes, Repeats, digest, request_digest
+from tierbus.audit.repeats import Prefixes, Repeats, digest, request_digest
 from tierbus.audit.tally import OTHER_LABELS, Cell, Known, Spenders, Sums, Tally, hidden
 from tierbus.contracts import Tier, Usage
+from tierbus.llm.prefixes import CACHE_LIFE_S
 from tierbus.pricing.cost import price
 from tierbus.tiers.catalog import load, names
 

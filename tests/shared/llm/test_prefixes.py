@@ -1,15 +1,8 @@
 import pytest
+from tests.shared.llm.test_gate import Clock
 
 from tierbus.llm import prefixes
-from tierbus.llm.prefixes import LASTS_S, Prefixes
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tierbus.llm.prefixes import CACHE_LIFE_S, Prefixes
 
 
 def test_what_was_sent_is_known() -> None:
@@ -23,7 +16,7 @@ def test_what_the_provider_has_forgotten_is_new() -> None:
     clock = Clock()
     sent = Prefixes(clock)
     sent.add("a")
-    clock.now += LASTS_S
+    clock.now += CACHE_LIFE_S
 
     assert "a" not in sent
 
@@ -33,7 +26,7 @@ def test_an_entry_lasts_from_its_last_use() -> None:
     sent = Prefixes(clock)
     for _ in range(3):
         sent.add("a")
-        clock.now += LASTS_S - 1
+        clock.now += CACHE_LIFE_S - 1
 
     assert "a" in sent
 
@@ -52,7 +45,7 @@ def test_what_nobody_sends_any_more_does_not_stay() -> None:
     sent = Prefixes(clock)
     for text in "abc":
         sent.add(text)
-    clock.now += LASTS_S
+    clock.now += CACHE_LIFE_S
     for text in "defg":
         sent.add(text)
 

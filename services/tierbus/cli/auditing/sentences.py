@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from tierbus.audit.figures import Figures, Mover
-from tierbus.audit.repeats import CACHE_LIFE_S
 from tierbus.cli.reporting.text import count, share, usd
+from tierbus.llm.prefixes import CACHE_LIFE_S
 
 _NAMED = 4
 
