@@ -31,8 +31,8 @@ STRENGTH = 0.2
 """Inverse strength of the penalty on weights (scikit-learn's C)."""
 FEATURE = 0.1
 """What a standardised feature counts beside a prompt's terms, which together have length 1."""
-LENGTH, LENGTH_WEIGHT = "prompt.chars", 5.0
-"""The feature that is penalised less, and how much less: with few labels length alone beats what is learned of words."""
+WEIGHTS = {"prompt.chars": 5.0, "ask.cents": 3.0}
+"""Features that are penalised less, and how much less: with few labels length alone beats what is learned of words."""
 ONLY_PLACE, ONLY_STRONG, OUTCOMES = 1, 2, 4
 """What two answers are together: neither right, one of them, both."""
 _DIGITS = 5
@@ -108,7 +108,7 @@ def fit_words(
     table = [row | asked(prompt) for prompt, row in zip(prompts, table, strict=True)]
     names = tuple(sorted({name for row in table for name in row}))
     raw = np.array([[row.get(name, 0.0) for name in names] for row in table])
-    weigh = np.array([FEATURE * (LENGTH_WEIGHT if name == LENGTH else 1.0) for name in names])
+    weigh = np.array([FEATURE * WEIGHTS.get(name, 1.0) for name in names])
     counts = [counted(prompt) for prompt in prompts]
     bag = _bag(counts, raw, weigh)
     if not bag.terms:

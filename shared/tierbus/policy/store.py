@@ -23,7 +23,7 @@ from tierbus.policy.moves import Case, Seen
 from tierbus.policy.words import Pair, Voice, Words
 
 FORMAT = "tierbus-policy"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Goes up when the file's form or the meaning of a feature changes: a file of another version is refused."""
 CURRENT = "current"
 DIGEST_CHARS = 16

@@ -33,8 +33,8 @@ def test_a_prompt_without_choices_has_only_length(prompt: str) -> None:
     assert not any(value for name, value in found.items() if name.startswith("choices."))
 
 
-def test_numbers_written_with_a_point_are_counted_whatever_their_value() -> None:
-    assert asked("It costs $2.00, then 1.5. And 3 more.")["ask.decimals"] == log1p(2)
+def test_amounts_written_to_the_cent_are_counted_whatever_their_value() -> None:
+    assert asked("It costs $2.00, then 50 Cents. And 1.5 of 3.125 more, in the centre.")["ask.cents"] == log1p(2)
 
 
 @given(st.text(alphabet="A.) (\nB1x", max_size=80))

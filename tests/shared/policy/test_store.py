@@ -82,7 +82,7 @@ def _without(body: dict[str, Any], *path: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda body: body.update(schema_version=0), "schema_version 0, this release reads 4"),
+        (lambda body: body.update(schema_version=0), "schema_version 0, this release reads 5"),
         (lambda body: body.update(format="other"), "its format is not 'tierbus-policy'"),
         (lambda body: body.update(models=["a", "a", "b"]), "not distinct"),
         (lambda body: body.update(models=["a", "b"]), "3 numbers where 2 belong"),
