@@ -11,12 +11,14 @@ from tests.shared.policy.made import MODELS, tasks
 from tests.shared.replay.recorded import output, row
 
 from tierbus.errors import Misconfigured
+from tierbus.policy.asked import asked
 from tierbus.policy.features import Features
 from tierbus.policy.fit import fit
-from tierbus.policy.fit_words import SEEN, Worded, _bag, fit_words
+from tierbus.policy.fit_words import SEEN, WEIGHTS, Worded, _bag, fit_words
 from tierbus.policy.learned import Learned
 from tierbus.policy.model import STRONG
 from tierbus.policy.moves import Case, Seen
+from tierbus.policy.reading import read
 from tierbus.policy.store import Made, dump, parse
 from tierbus.policy.words import Pair, Voice, Words, counted
 from tierbus.replay.board import board
@@ -91,6 +93,21 @@ def test_a_word_counts_by_its_share_of_the_prompt_and_not_by_its_case() -> None:
 
     assert alone == pytest.approx(1 / (1 + np.exp(-(0.2 - 2.0))))
     assert beside == pytest.approx(1 / (1 + np.exp(-(0.2 + (1.0 - 4.0) / np.sqrt(5)))))
+
+
+def test_features_whose_weights_are_penalised_less_are_ones_that_are_read() -> None:
+    case = Case("t", "terms", None, "What is 2.50 of 3?")
+
+    assert WEIGHTS.keys() <= (read(case, ()) | asked(case.prompt)).keys()
+
+
+def test_a_task_scores_higher_where_amounts_have_cents_and_the_small_model_fails_at_them() -> None:
+    prompts = [f"What does it come to: {2 + at % 7}{'.50' if at % 2 else ''} and more?" for at in range(200)]
+    told = worded(prompts, [at % 2 == 0 for at in range(200)])
+
+    assert told is not None
+    whole, cents = (told.words.gain(prompt, FEATURES, 0) for prompt in ("Is it 9 or more?", "Is it 9.25 or more?"))
+    assert cents > whole + 0.2
 
 
 def test_words_that_say_nothing_are_left_out() -> None:
