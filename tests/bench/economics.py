@@ -151,6 +151,10 @@ def ladder(wanted: Ladder, rows: Sequence[Row], size: Size, reader: Reader) -> l
     )
     label = f"{wanted.data} {' + '.join(wanted.models)}"
     missed = []
+    if 100 * share(first, exam) > wanted.must:
+        missed.append(f"{label}: {100 * share(first, exam):.1f} % is above {wanted.must} % on the test split")
+    if gained(first, exam) < -MARGIN:
+        missed.append(f"{label}: {100 * gained(first, exam):+.2f} points on the test split")
     if 100 * cost.mean() > wanted.must:
         missed.append(f"{label}: {100 * cost.mean():.1f} % is above {wanted.must} %")
     if gain.mean() < -MARGIN:

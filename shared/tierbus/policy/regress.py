@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
+from tierbus.policy.left_out import Bools, Floats, Folds, fitted, margins
 from tierbus.policy.model import Head
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Folds = npt.NDArray[np.int64]
 
 STRENGTHS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """Inverse strengths of the logistic penalty (scikit-learn's C) that are tried, the most careful one first."""
@@ -23,8 +19,6 @@ PENALTIES = (10_000.0, 3_000.0, 1_000.0, 300.0, 100.0)
 MANY = 3_000
 """Rows from which on the strength hardly matters, and one that is not tried but taken saves most of the time."""
 STRENGTH_OF_MANY = 0.02
-_STEPS = 300
-_SURE = 3.0
 _LEAST = 1e-4
 
 
@@ -63,13 +57,14 @@ def chance(table: Table, right: Bools) -> tuple[Head, Floats]:
         return Head(weights, float(np.log(share / (1 - share)))), np.full(len(right), share)
     strengths = STRENGTHS if len(right) < MANY else (STRENGTH_OF_MANY,)
     scaled = table.scaled
-    away = np.array([_margins(scaled, fold, right, strengths) for fold in table.folds])
-    tried = [_tried(margins, right) for margins in away.swapaxes(0, 1)]
+    wholes = [fitted(scaled, right, strength) for strength in strengths]
+    tried = [
+        _tried(margins(scaled, right, strength, table.folds, whole), right)
+        for strength, whole in zip(strengths, wholes, strict=True)
+    ]
     best = _careful([one.losses for one in tried])
-    found = tried[best]
-    whole = LogisticRegression(C=strengths[best], max_iter=_STEPS).fit(scaled, right)
-    weights = found.slope * whole.coef_[0] * table.weigh
-    head = Head(tuple(weights.tolist()), found.slope * float(whole.intercept_[0]) + found.shift)
+    found, (weights, bias) = tried[best], wholes[best]
+    head = Head(tuple((found.slope * weights * table.weigh).tolist()), found.slope * bias + found.shift)
     return head, found.chances
 
 
@@ -90,29 +85,13 @@ def difference(table: Table, gained: Floats) -> tuple[Head, Floats]:
     return Head(tuple((weights * table.weigh).tolist()), float(bias)), away[best]
 
 
-def _tried(margins: Floats, right: Bools) -> _Tried:
+def _tried(said: Floats, right: Bools) -> _Tried:
     """One strength, calibrated on what fits of every assignment to folds say; the chances are the mean of theirs."""
-    platt = LogisticRegression(C=1e3).fit(margins.reshape(-1, 1), np.tile(right, len(margins)))
+    platt = LogisticRegression(C=1e3).fit(said.reshape(-1, 1), np.tile(right, len(said)))
     slope, shift = max(float(platt.coef_[0, 0]), 0.0), float(platt.intercept_[0])
-    chances = (1 / (1 + np.exp(-(slope * margins + shift)))).mean(axis=0)
+    chances = (1 / (1 + np.exp(-(slope * said + shift)))).mean(axis=0)
     sure = np.clip(chances, _LEAST, 1 - _LEAST)
     return _Tried(chances, -np.where(right, np.log(sure), np.log(1 - sure)), slope, shift)
-
-
-def _margins(scaled: Floats, fold: Folds, right: Bools, strengths: Sequence[float]) -> Floats:
-    """Log-odds of every task from a fit on the other folds, strength by strength; each fit starts from the one before."""
-    away = np.zeros((len(strengths), len(right)))
-    for part in np.unique(fold):
-        out = fold == part
-        here, known = scaled[~out], right[~out]
-        if known.all() or not known.any():
-            away[:, out] = _SURE if known.all() else -_SURE
-            continue
-        model = LogisticRegression(max_iter=_STEPS, warm_start=True)
-        for at, strength in enumerate(strengths):
-            model.set_params(C=strength).fit(here, known)
-            away[at, out] = model.decision_function(scaled[out])
-    return away
 
 
 def _careful(losses: Sequence[Floats]) -> int:

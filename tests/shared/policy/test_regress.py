@@ -3,8 +3,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tierbus.policy.left_out import Bools, Floats, Folds
 from tierbus.policy.model import Head
-from tierbus.policy.regress import MANY, PENALTIES, Bools, Floats, Folds, Table, chance, difference
+from tierbus.policy.regress import MANY, PENALTIES, Table, chance, difference
 
 
 def table(rows: int, columns: int, seed: int = 0, assignments: int = 1) -> Table:
