@@ -18,7 +18,7 @@ from tierbus.replay.figures import (
     quality,
     within,
 )
-from tierbus.replay.play import Played, Reviewer, asks_looks, decision_s, fresh, play, prepared, stateless, told
+from tierbus.replay.play import Played, Reviewer, asks_looks, decisions_s, fresh, play, prepared, stateless, told
 from tierbus.replay.resample import Resample
 from tierbus.replay.seats import Fold, Seat, played, seated, together
 
@@ -84,7 +84,7 @@ class Judge:
         """
         seats = seated(player, self._board, self._parts)
         # before `prepare`: afterwards a decision may be a look into a table
-        timed = np.concatenate([decision_s(fresh(seat.policy), seat.board, TIMED_TASKS) for seat in seats])
+        timed = [took for seat in seats for took in decisions_s(fresh(seat.policy), seat.board, TIMED_TASKS)]
         for seat in seats:
             prepared(seat.policy, seat.board)
         plays = self._plays(player, seats)
@@ -93,7 +93,7 @@ class Judge:
             about=player.about,
             kind=player.kind,
             quality=quality(Outcome.mean(plays), self._strong, self._resample, self._rules.margin),
-            decision=Decision(*np.percentile(timed, [50, 99]).tolist()),
+            decision=Decision(*np.percentile(np.concatenate(timed), [50, 99]).tolist()),
             orders=over_orders(plays, self._strong) if len(plays) > 1 else None,
             resplits=self._resplits(player) if resplit and player.fitted and self._rules.resplits else None,
             reviewed=self._sweep(player, seats) if sweep else (),

@@ -125,7 +125,7 @@ class Reviewed:
 
 @dataclass(frozen=True)
 class Decision:
-    """Seconds that all decisions on one task take together."""
+    """Seconds that one decision takes; a task may need several."""
 
     p50_s: float
     p99_s: float

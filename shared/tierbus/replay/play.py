@@ -232,11 +232,6 @@ def _counted(policy: Policy, board: Board, taken: Ints, masks: Ints, looked: Int
     return Played(board.correct[every, taken], usd, taken, asked.sum(axis=1), asked[:, board.strong], looked)
 
 
-def decision_s(policy: Policy, board: Board, most: int) -> Floats:
-    """Seconds that the decisions of one task take together, for the first `most` tasks. Give it a policy that was not prepared."""
-    return np.array([took.sum() for took in decisions_s(policy, board, most)])
-
-
 def decisions_s(policy: Policy, board: Board, most: int) -> list[Floats]:
     """Seconds of each decision of one task, for the first `most` tasks. Give it a policy that was not prepared."""
     took = []

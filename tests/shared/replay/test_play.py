@@ -14,7 +14,6 @@ from tierbus.replay.play import (
     Played,
     Reviewer,
     asks_looks,
-    decision_s,
     decisions_s,
     fresh,
     play,
@@ -228,15 +227,8 @@ def test_plays_of_parts_are_put_together_by_place() -> None:
     assert whole.correct.tolist() == [False, True, False]
 
 
-def test_decisions_are_timed_task_by_task_and_no_more_than_asked_for() -> None:
-    took = decision_s(Scripted(CLIMB), pair_board("bwsn"), most=3)
-
-    assert len(took) == 3
-    assert (took > 0).all()
-
-
-def test_every_decision_of_a_task_is_timed_by_itself() -> None:
-    took = decisions_s(Scripted(CLIMB), pair_board("bw"), most=2)
+def test_every_decision_is_timed_by_itself_for_no_more_tasks_than_asked_for() -> None:
+    took = decisions_s(Scripted(CLIMB), pair_board("bwsn"), most=2)
 
     assert [len(one) for one in took] == [2, 2]
     assert all((one > 0).all() for one in took)

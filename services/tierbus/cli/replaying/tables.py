@@ -62,7 +62,7 @@ def _quality(report: Report) -> Figures:
     about = (
         "Saving: lower end of the 95 % interval of what is saved against the strong model alone, paired bootstrap over tasks, "
         f"{report.rules.draws:,} draws; {UNKNOWN} where accuracy is more than {margin(report.rules.margin)} lower. "
-        f"Every attempt is paid.{filled}"
+        f"Every attempt is paid. A task may need several decisions.{filled}"
     )
     names = ("right", "against strong", "per 1,000", "cost", "saving ≥", "strong asked", "decision p50/p99")
     return Figures("Cost and quality", about, ("policy",), names, tuple(map(_quality_row, report.lines)))
