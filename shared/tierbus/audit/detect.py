@@ -79,7 +79,7 @@ def detect(head: bytes, *, complete: bool, wanted: Format | None = None, columns
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise Unreadable("the file is UTF-16", "save it as UTF-8")
     if b"\0" in head[:4096]:
-        raise Unreadable("the file is binary", f"it begins with {shown(head[:8])}")
+        raise Unreadable("the file is binary", f"it begins with {shown(head[:8].decode('latin-1'))}")
     head = head.removeprefix(b"\xef\xbb\xbf")
     wanted = Format.COLUMNS if columns else wanted
     start = head.lstrip()[:1]

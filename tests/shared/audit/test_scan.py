@@ -227,7 +227,7 @@ def test_a_span_without_counts_is_named_by_its_id(tmp_path: Path) -> None:
         ("empty.jsonl", b"", "the file is empty"),
         ("blank.jsonl", b"\n\n", "the file is empty"),
         ("excel.csv", "model,input_tokens\n".encode("utf-16"), "the file is UTF-16: save it as UTF-8"),
-        ("picture.jsonl", b"\x89PNG\0\0", "the file is binary"),
+        ("picture.jsonl", b"\x89PNG\0\0", r"the file is binary: it begins with '\x89PNG\x00\x00'"),
         ("words.txt", b"hello world\n", "neither JSON nor a table: the first line has 11 characters and no separator"),
         ("numbers.json", b"[1, 2]", "a JSON array without objects"),
         (
