@@ -121,8 +121,7 @@ def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, ai
     stages: dict[str, Stage] = {}
     gains: dict[tuple[int, ...], dict[int, Floats]] = {}
     words: Words | None = None
-    for places in _moments(correct.shape[1] - 1):
-        table = [reader(case, tuple(row[place] for place in places)) for case, row in zip(cases, seens, strict=True)]
+    for places, table in _tables(cases, seens, _moments(correct.shape[1] - 1), reader).items():
         stages[stage_name(places)], gains[places] = _stage(table, places, correct, folds)
         if not places:
             words, gains[()] = _words(cases, table, correct, folds[0], gains[()])
@@ -133,6 +132,17 @@ def _lesson(cases: list[Case], seens: list[tuple[Seen, ...]], correct: Bools, ai
     return Lesson(
         len(cases), groups, costs, stages, found.course, found.quality, found.cost_share, words=words, norm=norm
     )
+
+
+def _tables(
+    cases: list[Case], seens: list[tuple[Seen, ...]], moments: list[tuple[int, ...]], reader: Reader
+) -> dict[tuple[int, ...], list[Features]]:
+    """Features by moment, read task by task: what is read of a text at one moment is still kept at the next."""
+    tables: dict[tuple[int, ...], list[Features]] = {places: [] for places in moments}
+    for case, row in zip(cases, seens, strict=True):
+        for places, table in tables.items():
+            table.append(reader(case, tuple(row[place] for place in places)))
+    return tables
 
 
 def _words(
