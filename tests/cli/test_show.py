@@ -45,9 +45,19 @@ def test_a_result_says_what_reuse_saved_and_what_a_try_in_vain_cost(origin: Orig
     assert captured.get().splitlines()[0].endswith(told)
 
 
-def test_a_result_without_reuse_says_nothing_of_it() -> None:
+def shown(told: Result) -> str:
     console = Console(width=300)
     with console.capture() as captured:
-        console.print(step_tree(result(Origin("s"))))
+        console.print(step_tree(told))
+    return captured.get()
 
-    assert "plan" not in captured.get()
+
+def test_a_result_without_reuse_says_nothing_of_it() -> None:
+    assert "plan" not in shown(result(Origin("s")))
+
+
+def test_a_result_that_was_taken_over_says_whose_answer_it_is() -> None:
+    taken = result(Origin("s")).model_copy(update={"cached_from": "abc"})
+
+    assert ", the answer of run abc" in shown(taken)
+    assert "answer of run" not in shown(result(Origin("s")))

@@ -1,5 +1,6 @@
 """The command line against a running bus."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,8 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.flow.conftest import Lab
+from tests.shared.bus.waiting import until
+
+from tierbus.cli.stack import free_port
 
 
 def tierbus(
@@ -66,6 +71,8 @@ def test_what_cannot_be_done_is_refused_with_the_value_and_a_rejection_event(lab
 def test_a_priority_or_tenant_that_is_no_subject_is_wrong_use(lab: Lab) -> None:
     assert tierbus(lab, "submit", "x", "--tenant", "a.b").returncode == 2
     assert tierbus(lab, "submit", "x", "--priority", "very high").returncode == 2
+    urgent = tierbus(lab, "submit", "x", "--priority", "urgent")
+    assert (urgent.returncode, urgent.stderr) == (2, "error: priority 'urgent' is none of high, normal, low\n")
     assert tierbus(lab, "submit").returncode == 2
     assert tierbus(lab, "submit", "x", "--file", "y").returncode == 2
 
@@ -112,6 +119,34 @@ def test_results_tasks_and_costs_agree(lab: Lab) -> None:
     assert {result["cost_nano_usd"]} == {listed["cost_nano_usd"], *(bill["cost_nano_usd"] for bill in bills)}
     assert "tier,calls," in csv[0]
     assert result["cost_nano_usd"] > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--days", "0"], "--days 0 must be above 0"),
+        (["--days", "-1"], "--days -1 must be above 0"),
+        (["--json", "--csv"], "--json and --csv are two ways"),
+        (["--explain", "--by", "role"], "not --by role"),
+    ],
+)
+def test_a_bill_that_cannot_be_printed_so_is_refused(lab: Lab, given: list[str], told: str) -> None:
+    done = tierbus(lab, "costs", *given)
+
+    assert (done.returncode, told in done.stdout + done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_up_that_is_told_to_end_stops_everything_that_it_started(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "tierbus.cli.entry", "up", "--port", str(free_port()), "--data", str(tmp_path)]
+    with (tmp_path / "log").open("w") as log, psutil.Popen(command, stdout=log, stderr=log) as stack:
+        asyncio.run(until(lambda: "ready" in (tmp_path / "log").read_text()))
+        started = stack.children(recursive=True)
+        stack.send_signal(number)
+        stack.wait(timeout=30)
+
+    assert len(started) >= 6
+    assert [one for one in started if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_a_running_task_can_be_cancelled_and_its_calls_stay_on_the_bill(lab: Lab) -> None:

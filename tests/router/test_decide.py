@@ -32,6 +32,7 @@ def decided(
     catalog: Catalog = DEFAULT,
     by: DecidedBy = "rules",
     prompt: str = "Translate this.",
+    route: Route | None = None,
 ) -> Decision:
     """A decision about a prompt with attachments of so many tokens."""
     seen = signals(prompt, [count * CHARS for count in tokens])
@@ -43,6 +44,7 @@ def decided(
         catalog=catalog,
         at=NOW,
         decided_by=by,
+        route=route,
     )
 
 
@@ -130,6 +132,13 @@ def test_a_hinted_tier_is_taken_and_means_one_step(tier: Tier) -> None:
 
     assert (made.route, made.tier, made.confidence) == (Route.DIRECT, tier, 1.0)
     assert made.cause.startswith(f"the publisher asks for tier {tier}")
+
+
+def test_a_route_that_was_given_by_no_publisher_is_not_said_to_be_asked_for() -> None:
+    given = decided(scores(0.9, 0.1, 0.2), by="policy", route=Route.DIRECT)
+
+    assert (given.route, given.confidence) == (Route.DIRECT, 1.0)
+    assert "publisher" not in given.cause
 
 
 def test_a_decision_says_who_made_it_and_how_sure_it_is() -> None:

@@ -21,7 +21,7 @@ from tierbus.bus.client import Client, Published, client
 from tierbus.cli.jaeger import NO_PAGE, has_page, shape, trace_url, wait_whole
 from tierbus.cli.output import Exit, err, fail, out, percent, tier_path, usd
 from tierbus.cli.show import STATUS_STYLE, bill, path_of, saving, step_tree
-from tierbus.cli.stack import Stack
+from tierbus.cli.stack import Stack, stop_when_told
 from tierbus.contracts import (
     Message,
     Result,
@@ -82,6 +82,7 @@ def demo(
     scenarios = [scenario for scenario in load_scenarios() if not only or scenario.name in only]
     if not scenarios:
         fail(f"no scenario is called {', '.join(only or [])}", Exit.USAGE)
+    stop_when_told()
     simulated = models == "sim"
     err.print(
         f"{'SIMULATED models (scripted answers, real prices)' if simulated else f'models: {models}'}; {len(scenarios)} tasks"

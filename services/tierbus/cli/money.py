@@ -56,9 +56,9 @@ _FIELDS = (
 
 
 def costs(
-    by: Annotated[By, typer.Option("--by", help="What to split the bill by.")] = By.TIER,
+    by: Annotated[By | None, typer.Option("--by", help="What to split the bill by; tier unless given.")] = None,
     tenant: Annotated[str, typer.Option("--tenant", "-t", help="Only this tenant.")] = "*",
-    days: Annotated[float | None, typer.Option("--days", help="Only the last so many days.")] = None,
+    days: Annotated[float | None, typer.Option("--days", help="Only the last so many days, above 0.")] = None,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     explain: Annotated[
@@ -71,10 +71,17 @@ def costs(
         async with client(Settings.read()) as bus:
             return [call async for call in bus.ledger(f"tierbus.ledger.{tenant}.>")]
 
+    if days is not None and not days > 0:
+        fail(f"--days {days:g} must be above 0", Exit.USAGE, as_json=as_json)
+    if as_json and as_csv:
+        fail("--json and --csv are two ways to print the same: give one", Exit.USAGE, as_json=True)
     since = time.time() - days * 86400 if days is not None else 0.0
     if explain:
+        if by is not None:
+            fail(f"--explain splits the bill its own way, not --by {by}", Exit.USAGE, as_json=as_json)
         _explain(tenant, since, as_json=as_json, as_csv=as_csv)
         return
+    by = by or By.TIER
     rows = summed([call for call in run(work(), as_json=as_json) if call.started_at >= since], by)
     if as_json:
         print(json.dumps({"by": by.value, "rows": rows, "cost_nano_usd": sum(row["cost_nano_usd"] for row in rows)}))
@@ -136,7 +143,7 @@ def _sum(by: By, name: str, calls: list[CallRecorded]) -> dict[str, Any]:
 def _print(rows: list[dict[str, Any]], by: By) -> None:
     total = sum(row["cost_nano_usd"] for row in rows)
     table = Table(title=f"Cost by {by.value}", title_justify="left")
-    table.add_column(by.value)
+    table.add_column(by.value, overflow="fold")
     for name in (*_FIELDS, "cost", "share"):
         table.add_column(name.replace("_", " "), justify="right")
     for row in rows:
@@ -186,7 +193,9 @@ def tiers(
             "tokens_per_min",
         )
         for column in columns:
-            table.add_column(column.replace("_", " "), justify="right" if column in columns[4:] else "left")
+            table.add_column(
+                column.replace("_", " "), justify="right" if column in columns[4:] else "left", overflow="fold"
+            )
         for row in rows:
             if row["file"] == catalog.name:
                 table.add_row(*(_cell(row[column]) for column in columns))

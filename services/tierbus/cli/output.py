@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine
+from decimal import Decimal
 from enum import IntEnum
 from typing import Any, NoReturn, TypeVar
 
@@ -63,7 +64,7 @@ def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
 
 def usd(nano_usd: int | None, places: int = 6) -> str:
     """Dollars as a person reads them; an unknown price is never $0."""
-    return "unpriced" if nano_usd is None else f"${nano_usd / NANO:.{places}f}"
+    return "unpriced" if nano_usd is None else f"${Decimal(nano_usd) / NANO:.{places}f}"
 
 
 def percent(part: float, whole: float) -> str:

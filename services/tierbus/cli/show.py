@@ -63,8 +63,7 @@ def line(event: Message) -> str:
             return "[red]rejected[/red] " + escape("; ".join(event.reasons))
         case Result():
             reason = f": {escape(event.reason)}" if event.reason else ""
-            taken = f", the answer of run {event.cached_from}" if event.cached_from else ""
-            return f"[{STATUS_STYLE[event.status]}]{event.status}[/] {usd(event.cost_nano_usd)}{taken}{reason}"
+            return f"[{STATUS_STYLE[event.status]}]{event.status}[/] {usd(event.cost_nano_usd)}{_taken(event)}{reason}"
         case _:
             return event.kind
 
@@ -73,11 +72,16 @@ def step_tree(result: Result) -> Tree:
     """A result's steps with every attempt, its verdict, cost and times."""
     root = Tree(
         f"[bold]{escape(result.task)}[/bold] [{STATUS_STYLE[result.status]}]{result.status}[/]"
-        f" {usd(result.cost_nano_usd)}, queue {result.queue_s:.2f} s, model {result.llm_s:.2f} s{_reused(result)}"
+        f" {usd(result.cost_nano_usd)}, queue {result.queue_s:.2f} s, model {result.llm_s:.2f} s{_taken(result)}{_reused(result)}"
     )
     for step in result.steps:
         _add_step(root, step)
     return root
+
+
+def _taken(result: Result) -> str:
+    """Whose answer it is, where it was taken over."""
+    return f", the answer of run {result.cached_from}" if result.cached_from else ""
 
 
 def _reused(result: Result) -> str:

@@ -287,6 +287,12 @@ class Stack:
         self.processes = [process for process in self.processes if process not in services]
 
 
+def stop_when_told() -> None:
+    """SIGTERM, and SIGHUP of a closed terminal, end this process as Ctrl-C does: what it started is stopped too."""
+    for told in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(told, signal.default_int_handler)
+
+
 def _stop(group: list[Process]) -> None:
     for process in group:
         if process.alive:

@@ -12,7 +12,7 @@ from tierbus.bus.client import Client, Published, client
 from tierbus.cli import taskform
 from tierbus.cli.output import Exit, err, fail, out, run, usd
 from tierbus.cli.show import line, step_tree
-from tierbus.contracts import Message, Result, TaskRejected, TaskRouted, TaskStatus, run_id
+from tierbus.contracts import Message, Priority, Result, TaskRejected, TaskRouted, TaskStatus, run_id
 from tierbus.settings import Settings
 
 Tenant = Annotated[str, typer.Option("--tenant", "-t", help="Whose task it is: letters, digits, _ and -.")]
@@ -72,7 +72,7 @@ def _check_subject(tenant: str, priority: str, as_json: bool) -> None:
     """Only what would make another subject of it; the rest is the router's."""
     if not _token(tenant):
         fail(f"tenant {tenant!r} may have letters, digits, _ and - only", Exit.USAGE, as_json=as_json)
-    if not _token(priority):
+    if priority not in list(Priority):
         fail(f"priority {priority!r} is none of high, normal, low", Exit.USAGE, as_json=as_json)
 
 

@@ -18,7 +18,7 @@ from tierbus.bus.client import client
 from tierbus.cli import build
 from tierbus.cli.jaeger import NO_PAGE, Ports, find, has_page
 from tierbus.cli.output import Exit, err, fail, out
-from tierbus.cli.stack import Stack, nats_server
+from tierbus.cli.stack import Stack, nats_server, stop_when_told
 from tierbus.errors import Misconfigured, TierbusError
 from tierbus.settings import Settings
 from tierbus.testing.sim.serve import main as serve_sim
@@ -38,6 +38,7 @@ def up(
     ] = False,
 ) -> None:
     """Run a whole Tierbus in this terminal: a bus, the four services, and a model server for sim or local."""
+    stop_when_told()
     ports = Ports.usual() if jaeger else None
     stack = Stack(data=data, models=models, port=port, jaeger=jaeger, jaeger_ports=ports)
     if models == "sim":

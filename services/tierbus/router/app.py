@@ -158,13 +158,14 @@ class Router:
         self, task: Task, run: Run, seen: Signals, prompt: str, delivery: Delivery
     ) -> tuple[Decision, tuple[CallRecorded, ...]]:
         if self.advisor is not None and advised(task, seen.total_tokens, self.advisor):
-            direct = task.model_copy(update={"hints": task.hints.model_copy(update={"route": Route.DIRECT})})
-            decision = self._decision(direct, run, seen, by_rules(seen), "policy")
+            decision = self._decision(task, run, seen, by_rules(seen), "policy", Route.DIRECT)
             return start(decision, self.advisor, self.advisor.policy.next(case(run, prompt), ())), ()
         scores, by, calls = await self._score(task, run, seen, delivery)
         return self._decision(task, run, seen, scores, by), calls
 
-    def _decision(self, task: Task, run: Run, seen: Signals, scores: Scores, by: DecidedBy) -> Decision:
+    def _decision(
+        self, task: Task, run: Run, seen: Signals, scores: Scores, by: DecidedBy, route: Route | None = None
+    ) -> Decision:
         return decide(
             seen,
             scores,
@@ -173,6 +174,7 @@ class Router:
             catalog=self.catalog,
             at=run.submitted_at,
             decided_by=by,
+            route=route,
         )
 
     async def _score(

@@ -99,13 +99,16 @@ def decide(
     catalog: Catalog,
     at: float,
     decided_by: DecidedBy,
+    route: Route | None = None,
 ) -> Decision:
-    """The route, the starting tier and the review level.
+    """The route, unless it is given, the starting tier and the review level.
 
     Raises:
         Rejected: the task fits no model's window, not even in pieces.
     """
-    route, why = _route(seen, scores, hints, catalog)
+    given, why = route is not None or hints.route is not None, ""
+    if route is None:
+        route, why = _route(seen, scores, hints, catalog)
     needed, tier_why = _needed_tier(scores, risk, hints)
     tier, size_why = (needed, "") if route is Route.PLAN else _cheapest_fitting(seen, needed, hints, catalog, at)
     review = _review(scores, risk)
@@ -114,7 +117,7 @@ def decide(
         route=route,
         tier=tier,
         review=review,
-        confidence=1.0 if hints.route or hints.tier else scores.confidence,
+        confidence=1.0 if given or hints.tier else scores.confidence,
         cause=cause,
         scores={
             "complexity": round(scores.complexity, 3),

@@ -89,7 +89,7 @@ def _stream(name: str, *subjects: str, **config: Any) -> Stream:
 STREAMS: tuple[Stream, ...] = (
     _stream(
         TASKS,
-        "tierbus.task.*.*",
+        *(f"tierbus.task.{lane}.*" for lane in Priority),
         retention="workqueue",
         discard="new",
         discard_new_per_subject=True,

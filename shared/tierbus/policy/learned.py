@@ -168,7 +168,8 @@ class Learned:
             return self._away(case, seen, lesson.course)
         at = self.gain(case, seen, lesson.course.first)
         if at is None or at.strange:
-            return self._untaught(case, seen, "nothing like it was seen in training")
+            what = "it and its answer" if seen else "it"
+            return self._untaught(case, seen, f"nothing like {what} was seen in training")
         move = self._taught(case, seen, lesson.course, at)
         if any(isinstance(move, Ask) and one.place == move.place for one in seen):
             return self._untaught(

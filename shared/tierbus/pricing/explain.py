@@ -15,6 +15,8 @@ answer or an overhead, so nothing is counted twice. Of an answer:
   off again: it is the one saving that is negative (or, where writes outweigh reads, positive);
 - `batch`: its list price less what a batch cost.
 
+A shadow that runs beside a task gives no answer that anybody uses: it has no baseline, and all its calls are an overhead.
+
 An overhead is counted at its list price without a cache, and what cache and batch took off it stands in those savings.
 `result_cache` is the whole baseline of the answers that were taken over. `plan_reuse` is what the plan that was used again had
 cost; it is also counted among the overheads of planning, as if it had been made.
@@ -49,6 +51,7 @@ class Overhead(StrEnum):
     REVIEWER = "reviewer"
     ESCALATIONS = "escalations"
     UNFINISHED = "unfinished"
+    SHADOW = "shadow"
     WATCH = "watch"
     NOT_SUCCEEDED = "not_succeeded"
     NO_BASELINE = "no_baseline"
@@ -132,8 +135,9 @@ def explain(
     for run, mine in by_run.items():
         _add_calls(sums, mine, known.get(run))
     for result in known.values():
-        _add_taken(sums, result)
-        _add_plan(sums, result, plan_costs or {})
+        if not _shadow(result):
+            _add_taken(sums, result)
+            _add_plan(sums, result, plan_costs or {})
     return Explained(
         baseline_nano_usd=sums.baseline,
         savings={saving: sums.savings[saving] for saving in Saving},
@@ -158,7 +162,7 @@ def _add_calls(sums: _Sums, calls: list[tuple[CallRecorded, Quote]], result: Res
 
 def _answers(calls: list[CallRecorded], result: Result) -> set[str]:
     """The calls that gave the accepted answers: of each accepted step's last attempt the last that finished."""
-    if result.status is not TaskStatus.SUCCEEDED:
+    if result.status is not TaskStatus.SUCCEEDED or _shadow(result):
         return set()
     accepted = {
         step.id: step.attempts[-1].attempt for step in result.steps if step.status == "accepted" and step.attempts
@@ -171,6 +175,12 @@ def _answers(calls: list[CallRecorded], result: Result) -> set[str]:
     return set(last.values())
 
 
+def _shadow(result: Result) -> bool:
+    """It ran beside the task that its publisher sees, to be judged only."""
+    mark = result.decision.pilot if result.decision else None
+    return mark is not None and mark.beside is not None
+
+
 def _planned(result: Result) -> bool:
     return result.decision is not None and result.decision.route is Route.PLAN and result.fallback is None
 
@@ -178,6 +188,8 @@ def _planned(result: Result) -> bool:
 def _overhead(call: CallRecorded, result: Result | None) -> Overhead:
     if result is None:
         return Overhead.NO_RESULT
+    if _shadow(result):
+        return Overhead.SHADOW
     if call.status is not CallStatus.FINISHED:
         return Overhead.UNFINISHED
     if result.status is not TaskStatus.SUCCEEDED:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from nats.js.errors import NoStreamResponseError
 
 from tierbus.bus import topology
 from tierbus.bus.apply import apply, apply_consumer, drift, request, status
@@ -55,6 +56,11 @@ async def test_applying_again_loses_no_message(nc: Client) -> None:
     await change_stream(nc, "TASKS", max_msgs_per_subject=7)
     assert await apply(nc) == ["stream TASKS updated"]
     assert (await asked(nc, "STREAM.INFO.TASKS"))["state"]["messages"] == 1
+
+
+async def test_a_task_of_a_lane_that_nobody_reads_is_not_taken(nc: Client) -> None:
+    with pytest.raises(NoStreamResponseError):
+        await nc.jetstream().publish("tierbus.task.urgent.acme", b"{}")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from tierbus.contracts import (
     CallStatus,
     Decision,
     Outcome,
+    PilotArm,
+    PilotMark,
     Result,
     ReviewLevel,
     Role,
@@ -164,6 +166,19 @@ def test_a_judgement_about_a_shadow_is_part_of_the_watch() -> None:
     more = plain(call(n=1, cost_nano_usd=7, role=Role.REVIEWER, step="_shadow"))
 
     assert parts(explain([plain(call()), more], [result()]))["watch"] == 7
+
+
+def test_a_run_beside_a_task_has_no_baseline_and_all_its_calls_are_the_shadows() -> None:
+    mark = PilotMark(arm=PilotArm.SHADOW, rules="sums", generation=1, beside="r")
+    decision = Decision(
+        route=Route.DIRECT, tier=Tier.SMALL, review=ReviewLevel.LIGHT, confidence=1, cause="a test", pilot=mark
+    )
+    beside = result("s", decision=decision, plan_reused_from="p", cached_from="c")
+    calls = [call(), call("s"), call("s", n=1, role=Role.REVIEWER, cost_nano_usd=7), call("s", n=2, attempt=0)]
+
+    found = explain([plain(one) for one in calls], [result(), beside], {"p": 500})
+
+    assert parts(found) == {"baseline": 1_000, "routing": 900, "shadow": 207}
 
 
 def test_of_several_answers_of_an_accepted_attempt_the_last_counts() -> None:
