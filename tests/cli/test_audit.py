@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ NOW = 1_795_500_000.0
 KNOWN = Known(load("default"), NOW)
 EVIL = "</script><script>alert(1)</script>[red]"
 GOOD = '{"request": {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}, "response": {"usage": {"prompt_tokens": 10, "completion_tokens": 2}}}'
+
+
+CALLS = tuple(Call("gpt-4o", 10, 2) for _ in range(5))
 
 
 def found(*calls: Call) -> Figures:
@@ -94,6 +98,31 @@ def test_a_table_with_a_column_map_is_read(tmp_path: Path) -> None:
     assert "columns, CSV" in done.stdout
 
 
+def test_a_map_of_columns_leaves_logs_of_known_formats_in_the_same_folder_readable(tmp_path: Path) -> None:
+    write("table.csv", tmp_path, 50)
+    (tmp_path / "a.jsonl").write_text(f"{GOOD}\n")
+
+    done = CliRunner().invoke(app, ["audit", str(tmp_path), "--columns", COLUMNS])
+
+    assert (done.exit_code, "on 51 calls" in done.stdout) == (0, True), done.stdout
+
+
+def test_a_file_that_is_named_twice_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text(f"{GOOD}\n")
+
+    done = CliRunner().invoke(app, ["audit", ".", str(tmp_path / "a.jsonl"), "a.jsonl"])
+
+    assert "on 1 call" in done.stdout
+
+
+def test_calls_that_are_too_few_to_have_a_fifth_are_said_to_be_so() -> None:
+    few, many = ("\n".join((printed(one), page(one))) for one in (found(*CALLS[:2]), found(*CALLS)))
+
+    assert few.count("a fifth of 2 calls is less than one") == 2
+    assert "is less than one" not in many
+
+
 def test_bad_rows_are_told_with_their_place_and_the_audit_succeeds(tmp_path: Path) -> None:
     log = tmp_path / "a.jsonl"
     log.write_text(f"{GOOD}\noops\n" + "{}\n" * 5)
@@ -129,6 +158,17 @@ def test_a_file_that_breaks_off_is_exit_code_1_though_it_held_calls(tmp_path: Pa
     assert re.search(r"on [\d,]+ calls", done.stdout)
 
 
+def test_what_a_short_broken_file_held_before_the_break_is_counted(tmp_path: Path) -> None:
+    log = tmp_path / "a.jsonl.gz"
+    rows = b"".join(f'{GOOD[:-1]}, "n": "{sha256(str(n).encode()).hexdigest()}"}}\n'.encode() for n in range(100))
+    log.write_bytes(gzip.compress(rows)[:-2000])
+
+    done = CliRunner().invoke(app, ["audit", str(log)])
+
+    assert (done.exit_code, "gzip data are broken" in done.stdout) == (1, True)
+    assert re.search(r"on [5-9]\d calls", done.stdout), done.stdout
+
+
 def test_without_any_call_the_exit_code_is_3_and_the_reasons_stand_above(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("oops\nmore\n")
 
@@ -145,6 +185,8 @@ def test_without_any_call_the_exit_code_is_3_and_the_reasons_stand_above(tmp_pat
     [
         (("no-such.jsonl",), 2, "'no-such.jsonl'"),
         ((".", "--columns", "colour=x"), 2, "'colour'"),
+        ((".", "--columns", "model=a,model=b"), 2, "'model' twice: 'a' and 'b'"),
+        ((".", "--columns", "model=a", "--format", "otel"), 2, "--format otel"),
         ((".", "--html", "no/such/a.html"), 2, "'no/such/a.html'"),
         ((".", "--json", "no/such/a.json"), 2, "'no/such/a.json'"),
         ((".", "--tiers", "golden"), 6, "'golden'"),

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -232,6 +232,15 @@ def test_wrong_use_is_one_line_that_names_the_value(
     assert "Traceback" not in done.output
 
 
+def test_the_baseline_by_category_needs_tasks_with_a_group(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", [replace(row, group=None) for row in recorded()])
+
+    done = replay(tmp_path / "rows.jsonl", *LADDER, "-p", "category")
+
+    assert done.exit_code == 2
+    assert "--policy 'category' needs tasks with a group; none of these has one" in done.stderr.replace("\n", "")
+
+
 def test_a_broken_file_is_named_with_its_line(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text("{}\n", encoding="utf-8")
@@ -284,6 +293,15 @@ def test_routerbench_is_converted_and_can_be_replayed(tmp_path: Path) -> None:
     assert "60 tasks" in done.stdout
     assert len(read(target)) == 60
     assert played.exit_code == 0, played.output
+
+
+def test_records_are_not_written_to_a_name_that_no_reader_takes(tmp_path: Path) -> None:
+    done = replay("convert", tmp_path / "table.csv", tmp_path / "out.txt")
+
+    assert (
+        done.exit_code,
+        "out.txt' ends neither with .jsonl nor with .jsonl.gz" in done.stderr.replace("\n", ""),
+    ) == (2, True)
 
 
 def test_a_pickle_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:

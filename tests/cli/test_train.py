@@ -1,5 +1,6 @@
 """The command `train`."""
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -69,18 +70,35 @@ def test_it_learns_keeps_a_version_and_tells_what_it_got_wrong(data: Path, tmp_p
     assert stored(tmp_path / "p").policy.review_error == 0.2
     assert "policy-0002.json" in train("--list", "--out", tmp_path / "p").stdout.splitlines()[1]
     assert train("--rollback", "--out", tmp_path / "p").stdout == "in use: policy-0001.json\n"
-    assert train("--rollback", "2", "--out", tmp_path / "p").stdout == "in use: policy-0002.json\n"
+    for name in ("2", "policy-0002", "policy-0002.json"):
+        assert train("--rollback", name, "--out", tmp_path / "p").stdout == "in use: policy-0002.json\n"
+
+
+def test_a_class_that_too_few_labels_made_forgotten_is_told_with_the_way_back(data: Path, tmp_path: Path) -> None:
+    few = tmp_path / "few.jsonl"
+    with gzip.open(data, "rt") as rows:
+        few.write_text("".join(list(rows)[:100]))
+
+    first = train(data, *LADDER, "--out", tmp_path / "p")
+    second = train(few, *LADDER, "--out", tmp_path / "p")
+
+    assert "warning" not in first.output
+    assert "too few labels to learn from, 300 are enough" in second.stdout
+    assert f"had learned sums from 400 labels, this one has not; `tierbus train --rollback --out {tmp_path / 'p'}`" in (
+        second.stderr.replace("\n", " ")
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
         ((), "name files of recorded answers", 2),
-        (("--list", "--rollback"), "name files of recorded answers", 2),
+        (("--list", "--rollback"), "not --list with --rollback", 2),
+        (("--list", "x.jsonl"), "not --list with x.jsonl", 2),
         (("DATA",), "must name the ladder", 2),
         (("DATA", "--cheap", "a", "--strong", "strong"), "no model 'a'", 2),
         (("none.jsonl", *LADDER), "cannot be read", 3),
-        (("--rollback", "x"), "one version number", 2),
+        (("--rollback", "x"), "one version, as 2 or policy-0002.json, not 'x'", 2),
         (("--list",), "there is no policy in", 6),
         (("DATA", *LADDER, "--report", "/nowhere/x.jsonl"), "there is no folder", 2),
         (("--from-ledger", "--report", "/nowhere/x.jsonl"), "there is no folder", 2),
@@ -173,6 +191,8 @@ def test_a_policy_that_has_counted_nothing_says_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(command, "_counted", nothing)
 
     assert "nothing is counted yet" in train("--used", "--out", tmp_path / "p").stdout
+    monkeypatch.setenv("TIERBUS_POLICY", str(tmp_path / "p"))
+    assert "nothing is counted yet" in train("--used").stdout
     assert "cannot be read" in train("--used", "--out", tmp_path / "none").output
 
 

@@ -49,7 +49,11 @@ def audit(
         FormatWord, typer.Option("--format", help="How the logs are written; auto looks at each file.")
     ] = FormatWord.AUTO,
     columns: Annotated[
-        str | None, typer.Option("--columns", help="What a table's columns hold: model=mdl,input_tokens=in,…")
+        str | None,
+        typer.Option(
+            "--columns",
+            help="What a table's columns hold: model=mdl,input_tokens=in,… Logs of a known format that lack them are read as such.",
+        ),
     ] = None,
     tiers: Annotated[
         str | None, typer.Option("--tiers", help="The tier file to compare with; without it, the one in force.")
@@ -67,6 +71,8 @@ def audit(
     6 misconfigured. Rows that cannot be read are counted by reason and named with file and line; they change no exit code.
     """
     paths = _paths(logs)
+    if columns and format_ not in (FormatWord.AUTO, FormatWord.COLUMNS):
+        fail(f"--columns says what a table holds, --format {format_} reads none: give one of them", Exit.USAGE)
     wanted = Wanted(None if format_ is FormatWord.AUTO else Format(format_.value), _columns(columns))
     for option, target in (("--html", html), ("--json", json_)):
         if target is not None and not target.absolute().parent.is_dir():
@@ -93,7 +99,7 @@ def _paths(logs: list[Path]) -> list[Path]:
             fail(f"there is no file {str(log)!r}", Exit.USAGE)
     if not found:
         fail(f"there is no file in {', '.join(repr(str(log)) for log in logs)}", Exit.USAGE)
-    return found
+    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]
 
 
 def _columns(text: str | None) -> Columns | None:

@@ -84,7 +84,7 @@ def play(
     """Play policies on recorded answers: accuracy, dollars, and how sure both are.
 
     Baselines: always-0, always-1, ..., always-strong, random, length, category, two-agree, perfect-review, single-best. They
-    are all played unless some are named with --policy.
+    are all played unless some of them are named with --policy.
     """
     _targets(as_json, picture)
     _need_numpy()
@@ -122,7 +122,9 @@ def convert(
     table: Annotated[Path, typer.Argument(help="RouterBench's table as .csv or .jsonl, also with .gz.")],
     target: Annotated[Path, typer.Argument(help="Where the records go: .jsonl or .jsonl.gz.")],
 ) -> None:
-    """Make recorded answers from RouterBench's table; a pickle is never read."""
+    """Make recorded answers from RouterBench's table; a pickle is never read. A score of .5 or more counts as right."""
+    if not target.name.endswith((".jsonl", ".jsonl.gz")):
+        fail(f"{str(target)!r} ends neither with .jsonl nor with .jsonl.gz", Exit.USAGE)
     count = refused(lambda: write(target, converted(table)))
     out.print(f"{count:,} tasks: {target}", markup=False, soft_wrap=True)
 

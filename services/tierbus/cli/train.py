@@ -1,6 +1,7 @@
 """The command `train`: a policy learned from recorded answers or from the ledger, kept in numbered versions."""
 
 import json
+import re
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from tierbus.bus.client import client
 from tierbus.bus.tallies import JetTallies
 from tierbus.cli.output import Exit, err, fail, out, run
 from tierbus.cli.refusals import refused
-from tierbus.cli.training.terminal import counted, counts, trained
+from tierbus.cli.training.terminal import counted, counts, forgotten, trained
 from tierbus.contracts import Result, Tier
 from tierbus.errors import Unavailable
 from tierbus.policy.assess import Mistake, assess
@@ -35,7 +36,10 @@ def train(
     data: Annotated[
         list[str] | None, typer.Argument(help="Recorded answers, .jsonl or .jsonl.gz; with --rollback a version.")
     ] = None,
-    to: Annotated[Path, typer.Option("--out", "-o", help="The folder that keeps the versions.")] = Path("policy"),
+    out_: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder that keeps the versions: policy. With --used, TIERBUS_POLICY's."),
+    ] = None,
     cheap: Annotated[str, typer.Option("--cheap", help="Cheap models, cheapest first: M or M,M.")] = "",
     strong: Annotated[str, typer.Option("--strong", help="The strong model.")] = "",
     target: Annotated[
@@ -62,8 +66,12 @@ def train(
 ) -> None:
     """Learn which model to ask and whether to take its answer, from recorded answers or from the ledger."""
     given = data or []
-    if sum((bool(given) and not rollback, ledger, used, listed, rollback)) != 1:
-        fail("name files of recorded answers, or one of --from-ledger, --used, --list and --rollback", Exit.USAGE)
+    to = out_ or Path("policy")
+    options = {"--from-ledger": ledger, "--used": used, "--list": listed, "--rollback": rollback}
+    asked = [*(name for name, on in options.items() if on), *([] if rollback else given)]
+    if sum((bool(given) and not rollback, *options.values())) != 1:
+        both = f"not {' with '.join(asked)}" if asked else "nothing was given"
+        fail(f"name files of recorded answers, or one of {', '.join(options)}: {both}", Exit.USAGE)
 
     if report is not None and not report.parent.is_dir():
         fail(f"--report {str(report)!r} cannot be written: there is no folder {str(report.parent)!r}", Exit.USAGE)
@@ -72,7 +80,7 @@ def train(
         if listed:
             _list(to)
         elif used:
-            _used(to)
+            _used(out_ or Path(Settings.read().policy or to))
         elif rollback:
             out.print(f"in use: {roll_back(to, _number(given))}", markup=False)
         elif ledger:
@@ -82,6 +90,9 @@ def train(
             _from_files([Path(name) for name in given], to, wish)
 
     refused(work)
+
+
+_VERSION = re.compile(r"(?:policy-)?([0-9]{1,9})(?:\.json)?")
 
 
 class _Wish(NamedTuple):
@@ -97,9 +108,10 @@ class _Wish(NamedTuple):
 def _number(given: list[str]) -> int | None:
     if not given:
         return None
-    if len(given) > 1 or not given[0].isascii() or not given[0].isdigit():
-        fail(f"--rollback takes one version number, not {' '.join(given)!r}", Exit.USAGE)
-    return int(given[0])
+    named = _VERSION.fullmatch(given[0])
+    if len(given) > 1 or named is None:
+        fail(f"--rollback takes one version, as 2 or policy-0002.json, not {' '.join(given)!r}", Exit.USAGE)
+    return int(named[1])
 
 
 def _ladder(cheap: str, strong: str) -> tuple[str, ...]:
@@ -155,12 +167,15 @@ def _from_files(paths: list[Path], folder: Path, wish: _Wish) -> None:
         policy = fit(known.cases, known.seens, right, models, Aim(wish.target))
     policy.review_error = ASSUMED_ERROR if wish.review_error is None else wish.review_error
     made = Made(time.time(), fingerprint(known.cases, right, known.seens), len(lesson))
+    before = stored(folder).policy if names(folder) else None
     path = add(folder, policy, made)
     if exam:
         where, tried = "test split", board(exam, models)
     else:
         where, tried = "the training tasks themselves", known
     _tell(policy, tried, where, report)
+    for line in forgotten(policy, before, folder):
+        err.print(line, markup=False, soft_wrap=True)
     out.print(f"in use: {path}", markup=False, soft_wrap=True)
 
 

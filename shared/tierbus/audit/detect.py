@@ -127,6 +127,7 @@ def _array(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
             "a JSON array without objects", f"it begins with {shown(head[:20].decode('utf-8', 'replace'))}"
         )
     row = _first_object(head[head.index(b"{") :])
+    wanted = _meant(row, wanted, columns)
     cut = Cut(1, found[1], b"[", b"]")
     return _rows(Layout(Container.ARRAY, wanted or shape(row), cuts=(cut,), fixed=wanted is not None), row, columns)
 
@@ -142,7 +143,14 @@ def _object(head: bytes, wanted: Format | None, columns: Columns, *, complete: b
     return _document(head, wanted, columns)
 
 
+def _meant(row: Mapping[str, Any], wanted: Format | None, columns: Columns) -> Format | None:
+    """The format that a person named; columns are not named for rows of a known format that do not have them."""
+    other = columns and shape(row) is not Format.COLUMNS and not set(columns.values()) <= row.keys()
+    return None if other else wanted
+
+
 def _lines(row: Mapping[str, Any], wanted: Format | None, columns: Columns) -> Layout:
+    wanted = _meant(row, wanted, columns)
     return _rows(Layout(Container.LINES, wanted or shape(row), fixed=wanted is not None), row, columns)
 
 
@@ -154,6 +162,7 @@ def _document(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
         cut = Cut(0, key[1] if key else b"", b"", b"")
         if not row and (not key or b"\n{" in head):
             return _lines(row, wanted or Format.REQUESTS, columns)
+        wanted = _meant(row, wanted, columns)
         return _rows(
             Layout(Container.OBJECTS, wanted or shape(row), cuts=(cut,), fixed=wanted is not None), row, columns
         )
@@ -166,6 +175,7 @@ def _document(head: bytes, wanted: Format | None, columns: Columns) -> Layout:
             cuts.append(Cut(6, span[1], outer, b"]}]}]}"))
         return Layout(Container.DOCUMENT, Format.OTEL, list_name=name, cuts=tuple(cuts), fixed=True)
     row = _first_object(head[head.index(b"{", found.end(1)) :])
+    wanted = _meant(row, wanted, columns)
     layout = Layout(
         Container.DOCUMENT, wanted or shape(row), list_name=name, cuts=tuple(cuts), fixed=wanted is not None
     )

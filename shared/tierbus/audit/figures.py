@@ -384,7 +384,7 @@ def _mover(one: moving.Candidate, taken: int) -> Mover:
         low_nano_usd=one.low * taken // one.calls,
         high_nano_usd=one.high * taken // one.calls,
         up_low=taken * least // 1000,
-        up_high=taken * most // 1000,
+        up_high=-(-taken * most // 1000),
         saved_per_up_nano_usd=one.low * 1000 // (one.calls * most),
         why=f"{evidence(one.kind).source}; {one.band}; no words of risk",
     )

@@ -6,12 +6,13 @@ two such places with the texts taken out.
 """
 
 import gzip
+import io
 import json
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from tierbus.audit.call import Unreadable
 from tierbus.audit.detect import HEAD_BYTES, Container, Cut, Layout
@@ -48,7 +49,8 @@ class Source:
         magic = self._raw.read(2)
         self._raw.seek(0)
         opened = gzip.GzipFile(fileobj=self._raw, mode="rb") if magic == b"\x1f\x8b" else self._raw
-        self._stream = cast("IO[bytes]", opened)
+        self._stream = cast("io.BufferedReader", opened)  # all that is used of it: `read1`
+        self._broken = ""
         self._head = b""
         self.complete = False
 
@@ -69,11 +71,17 @@ class Source:
         return block
 
     def _fetch(self, size: int) -> bytes:
-        """Raises `Unreadable` where the gzip data are broken."""
+        """The next bytes, fewer only at the end. Raises `Unreadable` where the gzip data are broken and nothing is left before that."""
+        parts, left = [], size
         try:
-            return self._stream.read(size)
+            while not self._broken and left and (part := self._stream.read1(left)):
+                parts.append(part)
+                left -= len(part)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise Unreadable("gzip data are broken", str(error)) from None
+            self._broken = str(error)
+        if self._broken and not parts:
+            raise Unreadable("gzip data are broken", self._broken)
+        return b"".join(parts)
 
     @property
     def position(self) -> int:

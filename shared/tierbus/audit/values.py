@@ -1,5 +1,6 @@
 """Values of logs as they are found: numbers in text, JSON in text, moments in five notations. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -14,6 +15,7 @@ from tierbus.telemetry.content import cut
 _SHOWN_CHARS = 40
 _MOST_TOKENS = 10**9
 _SURE_DIGITS = 10
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
 """Fewer digits are a number within the limit."""
 _MILLI_FROM, _NANO_FROM = 1e11, 1e17
 """Unix seconds reach 1e11 in the year 5138; a larger moment is in milliseconds or nanoseconds."""
@@ -40,6 +42,8 @@ def tokens(value: Any, name: str) -> int:
         return int(value)
     if value is None or value == "":
         return 0
+    if type(value) is str and _THOUSANDS.fullmatch(value.strip()):
+        raise Unreadable("token count with a point: thousands or a fraction?", f"{name} {shown(value)}")
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 from tierbus.policy.features import Features, usable
 from tierbus.policy.fit_norm import trained
 from tierbus.policy.fit_words import fit_words
-from tierbus.policy.learned import Learned, Lesson, stage_name
+from tierbus.policy.learned import LABELS, Learned, Lesson, stage_name
 from tierbus.policy.model import REACH, STRONG, Stage, strangeness
 from tierbus.policy.moves import Case, Seen
 from tierbus.policy.reading import AGREE, Reader, read
@@ -26,8 +26,6 @@ from tierbus.policy.words import COURSE_ROWS, Words
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-LABELS = 300
-"""Labelled tasks that a class needs; with fewer, learned thresholds lose points and two cheap answers that agree do not."""
 SMALL = 700
 Z, Z_SMALL = 1.28, 1.64
 """Standard errors of the observed difference that are kept as a margin (one-sided, 90 and 95 %); the second below `SMALL` labels,

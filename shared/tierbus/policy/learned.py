@@ -21,6 +21,8 @@ from tierbus.policy.review import Look, Odds, Reviewing
 from tierbus.policy.tally import Counted, Moment, Tally
 from tierbus.policy.words import COURSE_ROWS, Words
 
+LABELS = 300
+"""Labelled tasks that a class needs; with fewer, learned thresholds lose points and two cheap answers that agree do not."""
 PROBE_EVERY = 10
 """Of the tasks of a class that is no longer as in training, one in so many (by its id) is asked as in training, to see when it
 is again. It costs a first answer; the stop-loss has the last word."""

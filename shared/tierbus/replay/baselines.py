@@ -16,6 +16,8 @@ from tierbus.replay.answers import same
 from tierbus.replay.board import Board, Floats
 from tierbus.replay.play import Reviewer
 
+CATEGORY = "category"
+"""The baseline that needs tasks with a group."""
 SMOOTHING = 5.0
 """So many tasks of the average are added to every category, so that one with few tasks is not believed at once."""
 THRESHOLDS = 101
@@ -175,7 +177,7 @@ def baselines(models: tuple[str, ...], margin: float, *, grouped: bool = True) -
     found.append(Player("length", "long prompts to the strong model", _router(length, margin), fitted=True))
     if grouped:
         about = "categories where the strong model gains most"
-        found.append(Player("category", about, _category(margin), fitted=True))
+        found.append(Player(CATEGORY, about, _category(margin), fitted=True))
     if strong > 1:
         about = f"{models[0]} and {models[1]}; {models[-1]} where they differ"
         found.append(Player("two-agree", about, lambda board: TwoAgree(board.strong)))

@@ -134,6 +134,7 @@ def test_rows_of_another_format_in_a_file_are_read_as_what_they_are(tmp_path: Pa
         ("[1, 2]", "not a JSON object", "line 2: it is a list"),
         ('{"response": {"usage": {"prompt_tokens": 1}}}', "no model name", "line 2: fields 'response'"),
         ('{"response": {"model": "m", "usage": {"prompt_tokens": "x", "completion_tokens": 1}}}', "token count is not a number", "line 2: input tokens 'x'"),
+        ('{"response": {"model": "m", "usage": {"prompt_tokens": "1.000", "completion_tokens": 1}}}', "token count with a point: thousands or a fraction?", "line 2: input tokens '1.000'"),
         ('{"response": {"model": "m", "usage": {"prompt_tokens": -1, "completion_tokens": 1}}}', "token count is out of range", "line 2: input tokens '-1'"),
         ('{"response": {"model": "m"}, "request": {}}', "no token counts, and no text to estimate them from", "line 2: fields 'model'"),
         ('{"request": {"messages": {"a": [[]]}}, "response": {"model": "m", "usage": {"prompt_tokens": 1}}, "timestamp": {"a": 1}}', "time is not readable", "line 2: "),

@@ -4,11 +4,13 @@ import re
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tierbus.audit import moving, repeats
 from tierbus.audit.assumptions import UNMEASURED, evidence, told
 from tierbus.audit.call import Call
-from tierbus.audit.figures import figures
+from tierbus.audit.figures import _mover, figures
 from tierbus.audit.kinds import HARD, MODERATE, SIMPLE, _words, sort
 from tierbus.audit.prices import Edges, PriceBook, line, nearest_nano
 from tierbus.audit.repeats import Prefixes, Repeats, digest, request_digest
@@ -340,6 +342,17 @@ def test_the_first_fifth_begins_with_most_dollars_for_the_risk_and_ends_at_a_fif
     picked = moving.first(moving.candidates(cells), 950)
 
     assert [(one.kind, taken) for one, taken in picked] == [("classification", 150), ("code", 40)]
+
+
+@given(st.integers(1, 150))
+def test_first_answers_that_go_up_are_never_told_too_few(taken: int) -> None:
+    [one] = moving.candidates({CELL: (Sums(calls=150), 1_500_000, {Tier.SMALL: 1_000})})
+    least, most = evidence(one.kind).share(one.tier)
+
+    mover = _mover(one, taken)
+
+    assert mover.up_low * 1000 <= taken * least
+    assert taken * most <= mover.up_high * 1000 < taken * most + 1000
 
 
 def test_a_kind_that_nobody_measured_has_the_widest_range() -> None:

@@ -8,9 +8,9 @@ from tests.shared.replay.recorded import GEMINI, MINI, SONNET, real
 
 from tierbus.policy import fit as fit_module
 from tierbus.policy.assess import assess
-from tierbus.policy.fit import AGAIN, LABELS, Aim, Bools, Floats, fit
+from tierbus.policy.fit import AGAIN, Aim, Bools, Floats, fit
 from tierbus.policy.fit import _taught as taught_here
-from tierbus.policy.learned import Lesson
+from tierbus.policy.learned import LABELS, Lesson
 from tierbus.policy.model import Head
 from tierbus.policy.moves import Case
 from tierbus.policy.regress import Table, chance

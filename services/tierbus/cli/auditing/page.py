@@ -5,7 +5,18 @@ from collections.abc import Mapping, Sequence
 from tierbus.audit.figures import Figures, KindRow, Row, TierCost
 from tierbus.audit.kinds import BANDS
 from tierbus.cli.auditing.charts import MOST_ROWS, charts, described
-from tierbus.cli.auditing.sentences import dollars, doubts, headline, period, prefixes, repeats, saving, sources, why
+from tierbus.cli.auditing.sentences import (
+    dollars,
+    doubts,
+    headline,
+    nothing_first,
+    period,
+    prefixes,
+    repeats,
+    saving,
+    sources,
+    why,
+)
 from tierbus.cli.reporting.charts import Chart
 from tierbus.cli.reporting.markup import Column, Html, table, tag
 from tierbus.cli.reporting.page import document
@@ -140,9 +151,7 @@ def _cost(row: Row) -> str:
 
 def _first(found: Figures) -> Html:
     if not found.first:
-        return _section(
-            "The first 20 % to move", tag("p", "No class saves money in the cautious reckoning.", class_="empty")
-        )
+        return _section("The first 20 % to move", tag("p", f"None: {nothing_first(found)}.", class_="empty"))
     rows = [
         (
             tag("span", f"{row.kind}, {row.band}", style="white-space:nowrap"),

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from tierbus.audit.assumptions import FIRST_SHARE, WHOLE
 from tierbus.audit.figures import Figures, Mover
 from tierbus.cli.reporting.text import count, share, usd
 from tierbus.llm.prefixes import CACHE_LIFE_S
@@ -30,8 +31,17 @@ def headline(found: Figures) -> str:
     return f"{spent}; moving calls to cheaper tiers would save {saving(found.low_nano_usd, found.high_nano_usd, found.cost_nano_usd)}"
 
 
+def nothing_first(found: Figures) -> str:
+    """Why no call is among the first to move."""
+    if found.calls * FIRST_SHARE < WHOLE:
+        return f"a fifth of {count(found.calls, 'call')} is less than one"
+    return "no class saves money in the cautious reckoning"
+
+
 def period(found: Figures) -> str:
     """First to last day of the calls that are dated."""
+    if not found.calls:
+        return "nothing to date"
     if found.since is None or found.until is None:
         return "the calls have no dates"
     first, last = (datetime.fromtimestamp(at, UTC) for at in (found.since, found.until - 1))

@@ -9,7 +9,18 @@ from rich.table import Table
 
 from tierbus.audit.figures import Figures, KindRow, ProblemRow, Row, TierCost
 from tierbus.audit.kinds import BANDS
-from tierbus.cli.auditing.sentences import dollars, doubts, headline, period, prefixes, repeats, saving, sources, why
+from tierbus.cli.auditing.sentences import (
+    dollars,
+    doubts,
+    headline,
+    nothing_first,
+    period,
+    prefixes,
+    repeats,
+    saving,
+    sources,
+    why,
+)
 from tierbus.cli.output import TIER_STYLE
 from tierbus.cli.reporting.text import AT_LEAST, count, share
 from tierbus.contracts import Tier
@@ -190,7 +201,7 @@ def _first(found: Figures) -> Table:
         ("calls", "to", "today", "saving", "first answers going up"),
     )
     if not found.first:
-        table.add_row("none: no class saves money in the cautious reckoning", "", "", "", "", "")
+        table.add_row(f"none: {nothing_first(found)}", "", "", "", "", "")
     for row in found.first:
         part = "" if row.calls == row.of_calls else f" of {row.of_calls:,}"
         tier = f"[{TIER_STYLE[row.tier]}]{row.tier}[/]"

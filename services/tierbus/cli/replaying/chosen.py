@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tierbus.replay import learned
-from tierbus.replay.baselines import Kind, Player
+from tierbus.replay.baselines import CATEGORY, Kind, Player
 from tierbus.replay.errors import Unplayable
 from tierbus.replay.report import SINGLE_BEST
 
@@ -46,6 +46,8 @@ def _learned(margin: float) -> Player:
 
 def _stored(word: str, models: Sequence[str]) -> Player:
     path = Path(word)
+    if word == CATEGORY:
+        raise Unplayable(f"--policy {word!r} needs tasks with a group; none of these has one")
     if not path.exists():
         raise Unplayable(
             f"--policy {word!r} is no policy file, not {LEARNED!r}, and no baseline; `replay play --help` names those"

@@ -1,10 +1,11 @@
 """The summary of a training, as lines of text. Pure."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tierbus.policy.assess import Assessment, Mistake
 from tierbus.policy.choose import Course
-from tierbus.policy.learned import Learned, Lesson
+from tierbus.policy.learned import LABELS, Learned, Lesson
 from tierbus.policy.verdicts import Tally
 
 SURE_LABELS = 1350
@@ -33,9 +34,21 @@ def trained(policy: Learned, found: Sequence[Assessment], mistakes: Sequence[Mis
         yield f"{kind}: {sum(mistake.kind == kind for mistake in mistakes)} {where}"
 
 
+def forgotten(policy: Learned, before: Learned | None, folder: Path) -> Iterator[str]:
+    """Classes that the policy in use before had learned and this one did not."""
+    for name, lesson in sorted(before.lessons.items() if before is not None else ()):
+        if lesson.stages and not policy.covers(name):
+            yield (
+                f"warning: the version before had learned {name} from {lesson.rows:,} labels, this one has not;"
+                f" `tierbus train --rollback --out {folder}` goes back"
+            )
+
+
 def _lesson(lesson: Lesson, policy: Learned) -> Iterator[str]:
     if not lesson.stages:
-        yield "too few labels to learn from: two cheap answers that agree are taken, while that pays"
+        yield (
+            f"too few labels to learn from, {LABELS} are enough: two cheap answers that agree are taken, while that pays"
+        )
     elif lesson.course is None:
         yield "no cheaper way holds the target: the strong model is asked at once"
     else:

@@ -50,7 +50,7 @@ def parse(text: str) -> Columns:
     """Read `model=mdl,input_tokens=in`: our field, then the log's column.
 
     Raises:
-        ValueError: an unknown field, or a part without `=`.
+        ValueError: an unknown field, one that is named twice, or a part without `=`.
     """
     found: dict[str, str] = {}
     for part in filter(None, (one.strip() for one in text.split(","))):
@@ -59,6 +59,8 @@ def parse(text: str) -> Columns:
             raise ValueError(f"--columns {part!r} is not of the form field=column")
         if field not in FIELDS:
             raise ValueError(f"--columns names the unknown field {field!r}; there are {', '.join(FIELDS)}")
+        if field in found:
+            raise ValueError(f"--columns names {field!r} twice: {found[field]!r} and {column!r}")
         found[field] = column
     return found
 
